@@ -1,0 +1,27 @@
+#include "heap/error.h"
+
+#include "info/options.h"
+#include "os/check.h"
+
+#define error_say(...)                                                                              \
+    (options.on_error == OPTION_ON_ERROR_WARN ? warn_line(__VA_ARGS__) : fatal(__VA_ARGS__))
+
+void error_double_free(const void *p)
+{
+    error_say("double free of %p", p);
+}
+
+void error_foreign(const char *verb, const void *p)
+{
+    error_say("%s of foreign pointer %p", verb, p);
+}
+
+void error_interior(const char *verb, const void *p, const void *block)
+{
+    error_say("%s of interior pointer %p (block %p)", verb, p, block);
+}
+
+void error_size(const void *p, size_t n, size_t holds)
+{
+    error_say("free_sized of %p with wrong size %zu (block holds %zu)", p, n, holds);
+}

@@ -1,0 +1,313 @@
+#include "heap/front.h"
+
+#include "heap/boot.h"
+#include "heap/error.h"
+#include "heap/large.h"
+#include "heap/remote.h"
+#include "heap/thread.h"
+#include "mem/reserve.h"
+#include "os/os_mem.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* What an allocation asks for. */
+struct request {
+    size_t n;
+    size_t align; /* for large blocks */
+    unsigned cls; /* 0: large */
+    bool zero;    /* out: the block reads as zero, but for its first two words if it is small */
+};
+
+/* ---- allocation ---- */
+
+static void *take(struct heap *h, struct request *r)
+{
+    if (r->cls == 0)
+        return large_alloc(h, r->n, r->align, &r->zero);
+    struct block *p = bin_refill(h, r->cls);
+    if (p != NULL) {
+        r->zero = p->mark == block_fresh_mark(p);
+        p->mark = 0;
+    }
+    return p;
+}
+
+/* The last resort before NULL: everything that can be given up is. */
+static void *take_hard(struct heap *h, struct request *r)
+{
+    thread_round();
+    bin_drain(h);
+    heap_collect(h);
+    heap_shrink(h);
+    heap_reap(h);
+    reserve_purge(true);
+    return take(h, r);
+}
+
+static void *request_slow(struct request *r)
+{
+    void *p = NULL;
+    struct heap *h = r->n <= PTRDIFF_MAX && boot() ? thread_enter() : NULL;
+    if (h != NULL) {
+        thread_tick(h);
+        p = take(h, r);
+        if (ASH_UNLIKELY(p == NULL))
+            p = take_hard(h, r);
+        thread_leave(h);
+    }
+    if (ASH_UNLIKELY(p == NULL))
+        errno = ENOMEM;
+    return p;
+}
+
+/* Without a heap the tables may not be there yet: boot comes before the class. */
+static struct request request_of(size_t n, size_t align)
+{
+    struct request r = {.n = n, .align = align};
+    if (n <= SMALL_MAX && boot())
+        r.cls = class_of(n);
+    return r;
+}
+
+void *front_malloc_slow(size_t n)
+{
+    struct request r = request_of(n, 1);
+    return request_slow(&r);
+}
+
+/* Clears what of the block may not be zero. */
+ASH_INLINE void *cleared(struct block *p, size_t n, bool zero)
+{
+    if (!zero)
+        return memset(p, 0, n);
+    p->next = NULL;
+    return p;
+}
+
+void *front_calloc_slow(size_t n)
+{
+    struct request r = request_of(n, 1);
+    void *p = request_slow(&r);
+    if (p == NULL || (r.cls == 0 && r.zero))
+        return p;
+    return cleared(p, n, r.zero);
+}
+
+void *front_calloc(size_t count, size_t n)
+{
+    size_t bytes;
+    if (ASH_UNLIKELY(__builtin_mul_overflow(count, n, &bytes))) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    if (ASH_LIKELY(bytes <= SMALL_MAX)) {
+        struct block *p = bin_pop(&heap_self()->bin[class_of(bytes)]);
+        if (ASH_LIKELY(p != NULL)) {
+            bool zero = p->mark == block_fresh_mark(p);
+            p->mark = 0;
+            return cleared(p, bytes, zero);
+        }
+    }
+    return front_calloc_slow(bytes);
+}
+
+/* The smallest class that holds `n` bytes and whose blocks all lie at multiples of `align` <= SMALL_MAX. */
+static unsigned class_aligned(size_t align, size_t n)
+{
+    unsigned cls = class_of(align_up(size_max(n, 1), align));
+    while ((class_size(cls) & (align - 1)) != 0)
+        cls++;
+    return cls;
+}
+
+void *front_aligned_slow(size_t align, size_t n)
+{
+    struct request r = {.n = n, .align = align};
+    if (n <= SMALL_MAX && align <= SMALL_MAX && boot())
+        r.cls = class_aligned(align, n);
+    else
+        r.n = size_max(n, 1);
+    return request_slow(&r);
+}
+
+void *front_aligned(size_t align, size_t n)
+{
+    struct heap *h = heap_self();
+    if (ASH_LIKELY(n <= SMALL_MAX && align <= SMALL_MAX && heap_is_real(h))) {
+        struct block *p = bin_pop(&h->bin[class_aligned(align, n)]);
+        if (ASH_LIKELY(p != NULL)) {
+            p->mark = 0;
+            return p;
+        }
+    }
+    return front_aligned_slow(align, n);
+}
+
+/* ---- freeing ---- */
+
+/* The block is marked as free: is it? Its own list or its slab may prove it, else the mark itself does. */
+static bool check_small(const char *verb, unsigned cls, const void *p)
+{
+    if (ASH_UNLIKELY(!class_is_block(&size_classes.of[cls], p))) {
+        const char *base = slab_base(slab_of(cls, p));
+        error_interior(verb, p, base + class_index(cls, p) * class_size(cls));
+        return false;
+    }
+    if (block_is_marked(p)) {
+        error_double_free(p);
+        return false;
+    }
+    return true;
+}
+
+static void free_large(struct heap *h, void *p)
+{
+    struct slab *s = large_find("free", p);
+    if (s != NULL && !large_free(h, s))
+        error_double_free(p);
+}
+
+static void free_small(struct heap *h, unsigned cls, void *p)
+{
+    if (!check_small("free", cls, p))
+        return;
+    if (!heap_is_real(h)) {
+        bin_free_direct(h, cls, p);
+        return;
+    }
+    struct bin *b = &h->bin[cls];
+    if (bin_room(b) == 0)
+        bin_spill(h, cls);
+    bin_push(b, load_relaxed(&b->word), p);
+}
+
+void front_free_slow(void *p)
+{
+    if (p == NULL)
+        return;
+    int saved = errno;
+    if (boot()) {
+        unsigned cls = classmap_at(p);
+        struct heap *h = heap_self();
+        if (h == &heap_none)
+            h = thread_enter();
+        if (h == NULL)
+            h = heap_self();
+        if (cls != 0)
+            free_small(h, cls, p);
+        else
+            free_large(h, p);
+        if (heap_is_real(h))
+            thread_tick(h);
+    }
+    errno = saved;
+}
+
+/* A size that a block of `holds` bytes may have been asked for with: see front_realloc. */
+ASH_INLINE bool size_fits(size_t n, size_t holds)
+{
+    return n <= holds && (n >= holds / 2 || holds == class_size(size_classes.first));
+}
+
+/* Bytes in the block at `p`; 0 when `p` was wrong, which has been said. */
+static size_t holds(const char *verb, const void *p)
+{
+    if (!boot())
+        return 0;
+    unsigned cls = classmap_at(p);
+    if (ASH_LIKELY(cls != 0))
+        return check_small(verb, cls, p) ? class_size(cls) : 0;
+    struct slab *s = large_find(verb, p);
+    return s != NULL ? s->bytes : 0;
+}
+
+void front_free_sized(void *p, size_t n)
+{
+    unsigned cls = classmap_at(p);
+    if (ASH_UNLIKELY(cls == 0 || class_of(size_min(n, SMALL_MAX)) != cls || n > SMALL_MAX) && p != NULL) {
+        size_t bytes = holds("free_sized", p);
+        if (bytes == 0)
+            return;
+        if (!size_fits(n, bytes)) {
+            error_size(p, n, bytes);
+            return;
+        }
+    }
+    front_free(p);
+}
+
+/* ---- realloc ---- */
+
+static ASH_NOINLINE void *realloc_copy(void *p, size_t old, size_t n)
+{
+    void *fresh = front_malloc(n);
+    if (fresh != NULL) {
+        memcpy(fresh, p, size_min(old, n));
+        front_free(p);
+    }
+    return fresh;
+}
+
+static ASH_NOINLINE void *realloc_large(void *p, size_t n)
+{
+    struct slab *s = large_find("realloc", p);
+    if (s == NULL)
+        return NULL;
+    size_t old = s->bytes;
+    if (n > SMALL_MAX) {
+        void *same = large_resize(heap_self(), s, n);
+        if (same != NULL)
+            return same;
+    } else if (size_fits(n, old)) {
+        return p;
+    }
+    return realloc_copy(p, old, n);
+}
+
+void *front_realloc(void *p, size_t n)
+{
+    if (p == NULL)
+        return front_malloc(n);
+    if (n == 0) {
+        front_free(p);
+        return NULL;
+    }
+    unsigned cls = classmap_at(p);
+    if (ASH_UNLIKELY(cls == 0))
+        return boot() ? realloc_large(p, n) : NULL;
+    if (!check_small("realloc", cls, p))
+        return NULL;
+    size_t old = class_size(cls);
+    if (size_fits(n, old))
+        return p;
+    return realloc_copy(p, old, n);
+}
+
+/* ---- the rest ---- */
+
+size_t front_usable(const void *p)
+{
+    return p == NULL ? 0 : holds("malloc_usable_size", p);
+}
+
+size_t front_good_size(size_t n)
+{
+    if (n > SMALL_MAX)
+        return n > PTRDIFF_MAX ? n : align_up(n, os_page_size());
+    return boot() ? class_size(class_of(n)) : 0;
+}
+
+int front_trim(void)
+{
+    struct heap *h = boot() ? thread_enter() : NULL;
+    if (h == NULL)
+        return 0;
+    thread_round();
+    bin_drain(h);
+    heap_collect(h);
+    heap_shrink(h);
+    heap_reap(h);
+    thread_leave(h);
+    return reserve_purge(true) != 0;
+}

@@ -1,0 +1,72 @@
+/*
+ * The front: what malloc and its family are. The hit paths are here, inline; everything else is behind one
+ * call of a function whose name ends in _slow. The only module that sets errno: ENOMEM when an allocation
+ * returns NULL; freeing leaves errno alone.
+ *
+ * free checks, in this order: is the class map's answer a class whose list has room (no: a large block, a
+ * foreign pointer, a full list, a thread without a heap); is it the first byte of a block; is it marked free.
+ */
+#ifndef ASH_FRONT_H
+#define ASH_FRONT_H
+
+#include "heap/bin.h"
+
+void *front_malloc_slow(size_t n);
+void *front_calloc_slow(size_t n);
+void *front_aligned_slow(size_t align, size_t n);
+void front_free_slow(void *p);
+
+ASH_INLINE void *front_malloc(size_t n)
+{
+    size_t cls; /* times CLASS_STRIDE */
+    if (ASH_LIKELY(n <= TABLE_MAX))
+        cls = size_classes.table[(n + 15) >> 4];
+    else if (ASH_LIKELY(n <= SMALL_MAX))
+        cls = class_of_medium(n) * CLASS_STRIDE;
+    else
+        return front_malloc_slow(n);
+    struct block *p = bin_pop(heap_bin(heap_self(), cls));
+    if (ASH_UNLIKELY(p == NULL))
+        return front_malloc_slow(n);
+    p->mark = 0;
+    return p;
+}
+
+ASH_INLINE void front_free(void *p)
+{
+    size_t unit = unit_of(p);
+    if (ASH_UNLIKELY(unit >= WINDOW_UNITS)) {
+        front_free_slow(p);
+        return;
+    }
+    size_t cls = (size_t)load_relaxed(&classmap[unit]) * CLASS_STRIDE;
+    struct bin *b = heap_bin(heap_self(), cls);
+    uint64_t word = load_relaxed(&b->word);
+    if (ASH_UNLIKELY((uint16_t)word == 0 || !class_is_block(class_at(cls), p) || block_is_marked(p)))
+        front_free_slow(p);
+    else
+        bin_push(b, word, p);
+}
+
+void *front_calloc(size_t count, size_t n);
+void *front_realloc(void *p, size_t n);
+
+/* `align` is a power of two. */
+void *front_aligned(size_t align, size_t n);
+
+/* Reports a size that the block cannot have been asked for with. */
+void front_free_sized(void *p, size_t n);
+
+/* Bytes that the block holds; 0 for NULL. */
+size_t front_usable(const void *p);
+
+/* Bytes that a block of `n` bytes will hold. */
+size_t front_good_size(size_t n);
+
+/*
+ * Empties this thread's cache, gives every idle slab and all free memory back to the system; other threads'
+ * caches follow at their next slow path. 1 when memory was given back, else 0.
+ */
+int front_trim(void);
+
+#endif

@@ -1,0 +1,153 @@
+/*
+ * Growth of a large block, in the order that is tried: the units behind it, if they are free or not yet
+ * mapped; a longer run elsewhere whose page tables take over the pages (mremap that leaves the old place
+ * mapped and empty); the caller's copy.
+ */
+#include "heap/large.h"
+
+#include "heap/error.h"
+#include "mem/reserve.h"
+#include "os/os_mem.h"
+
+enum { MOVE_LEAST = 256 * 1024 }; /* below this, copying is faster than moving pages */
+
+ASH_INLINE size_t units_for(size_t n)
+{
+    return (n >> UNIT_SHIFT) + ((n & (UNIT_BYTES - 1)) != 0);
+}
+
+ASH_INLINE size_t bytes_for(size_t n)
+{
+    return align_up(n, os_page_size());
+}
+
+void *large_alloc(struct heap *h, size_t n, size_t align, bool *zero)
+{
+    if (n > PTRDIFF_MAX)
+        return NULL;
+    size_t units = units_for(n);
+    struct run r = reserve_take(units, align > UNIT_BYTES ? align >> UNIT_SHIFT : 1);
+    if (r.unit == RESERVE_NONE)
+        return NULL;
+    if (!chunk_ensure(r.unit, 1)) {
+        reserve_give(r.unit, units);
+        return NULL;
+    }
+    struct slab *s = chunk_header(r.unit);
+    s->unit = (uint32_t)r.unit;
+    s->units = (uint32_t)units;
+    s->bytes = bytes_for(n);
+    s->cls = 0;
+    store_release(&s->kind, UNIT_LARGE); /* the fields above; pairs with large_find */
+    *zero = r.zero;
+    counter_add(&h->of[0].misses, 1);
+    counter_add(&h->of[0].taken, s->bytes);
+    return slab_base(s);
+}
+
+/* The large block that `unit` lies inside of; for messages only, since it searches. */
+static struct slab *large_around(size_t unit)
+{
+    for (size_t u = unit + 1; u-- > 0;) {
+        struct slab *s = chunk_header_or_null(u);
+        if (s != NULL && load_acquire(&s->kind) == UNIT_LARGE) /* pairs with large_alloc */
+            return u + s->units > unit ? s : NULL;
+    }
+    return NULL;
+}
+
+/* Says what is wrong with a pointer that is no block. */
+static ASH_COLD void large_report(const char *verb, const void *p)
+{
+    size_t unit = unit_of(p);
+    if (unit >= reserve_chunks() * CHUNK_UNITS) {
+        error_foreign(verb, p);
+        return;
+    }
+    struct slab *around = large_around(unit);
+    if (around != NULL) {
+        error_interior(verb, p, slab_base(around));
+        return;
+    }
+    for (size_t k = 1; k <= 8; k *= 2) { /* a slab that was given back begins at one of these */
+        struct slab *s = chunk_header_or_null(unit & ~(k - 1));
+        if (s == NULL || load_relaxed(&s->kind) != UNIT_FREED)
+            continue;
+        if (s->cls == 0 ? p == unit_address(unit) && k == 1
+                        : class_units(s->cls) == k && class_is_block(&size_classes.of[s->cls], p)) {
+            error_double_free(p);
+            return;
+        }
+    }
+    error_foreign(verb, p);
+}
+
+struct slab *large_find(const char *verb, const void *p)
+{
+    size_t unit = unit_of(p);
+    if (ASH_LIKELY(unit < WINDOW_UNITS && ((uintptr_t)p & (UNIT_BYTES - 1)) == 0)) {
+        struct slab *s = chunk_header_or_null(unit);
+        if (ASH_LIKELY(s != NULL && load_acquire(&s->kind) == UNIT_LARGE)) /* pairs with large_alloc */
+            return s;
+    }
+    large_report(verb, p);
+    return NULL;
+}
+
+bool large_free(struct heap *h, struct slab *s)
+{
+    size_t bytes = s->bytes;
+    uint32_t unit = s->unit;
+    uint32_t units = s->units;
+    uint32_t kind = UNIT_LARGE;
+    if (!atomic_compare_exchange_strong_explicit(&s->kind, &kind, UNIT_FREED, memory_order_relaxed,
+                                                 memory_order_relaxed))
+        return false;
+    heap_count_up(h, 0, direct, 1);
+    heap_count_up(h, 0, flushed, bytes);
+    reserve_give(unit, units);
+    return true;
+}
+
+/* A longer run elsewhere that takes over the pages; NULL: there is none, or the kernel cannot. */
+static struct slab *move_pages(struct slab *s, size_t units)
+{
+    struct run r = reserve_take(units, 1);
+    if (r.unit == RESERVE_NONE)
+        return NULL;
+    if (!chunk_ensure(r.unit, 1) ||
+        os_move(slab_base(s), unit_address(r.unit), (size_t)s->units << UNIT_SHIFT) != 0) {
+        reserve_give(r.unit, units);
+        return NULL;
+    }
+    struct slab *t = chunk_header(r.unit);
+    t->unit = (uint32_t)r.unit;
+    t->cls = 0;
+    store_relaxed(&s->kind, UNIT_FREED);
+    reserve_give(s->unit, s->units);
+    return t;
+}
+
+void *large_resize(struct heap *h, struct slab *s, size_t n)
+{
+    if (n > PTRDIFF_MAX)
+        return NULL;
+    size_t units = units_for(n);
+    size_t old = s->bytes;
+    bool zero;
+    if (units < s->units) {
+        reserve_give(s->unit + units, s->units - units);
+    } else if (units > s->units && !reserve_extend(s->unit + s->units, units - s->units, &zero)) {
+        s = old >= MOVE_LEAST && reserve_is_remote() ? move_pages(s, units) : NULL;
+        if (s == NULL)
+            return NULL;
+        heap_count_up(h, 0, direct, 1);
+        heap_count_up(h, 0, misses, 1);
+    }
+    s->units = (uint32_t)units;
+    s->bytes = bytes_for(n);
+    store_release(&s->kind, UNIT_LARGE); /* the fields above; pairs with large_find */
+    heap_count_up(h, 0, flushed, old);
+    heap_count_up(h, 0, taken, s->bytes);
+    return slab_base(s);
+}

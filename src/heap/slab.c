@@ -1,0 +1,101 @@
+#include "heap/slab.h"
+
+#include "base/bits.h"
+
+uintptr_t block_key;
+
+enum { WORD_BITS = 64 };
+
+void slab_boot(void)
+{
+    size_t most = 0;
+    for (unsigned cls = size_classes.first; cls < CLASS_COUNT; cls++)
+        most = size_max(most, class_blocks(cls));
+    size_t words = (most + WORD_BITS - 1) / WORD_BITS;
+    chunk_boot(align_up(sizeof(struct slab) + words * sizeof(uint64_t), ASH_CACHE_LINE));
+}
+
+struct slab *slab_init(struct heap *h, size_t unit, unsigned cls, bool zero)
+{
+    struct slab *s = chunk_header(unit);
+    unsigned blocks = class_blocks(cls);
+    unsigned words = (blocks + WORD_BITS - 1) / WORD_BITS;
+    store_relaxed(&s->owner, h);
+    store_relaxed(&s->remote, 0);
+    s->unit = (uint32_t)unit;
+    s->units = class_units(cls);
+    s->cls = (uint8_t)cls;
+    s->next = s->prev = NULL;
+    s->list = SLAB_UNLISTED;
+    s->blocks = s->free = blocks;
+    s->fresh = 0;
+    s->zero = zero;
+    for (unsigned i = 0; i < words; i++)
+        s->bits[i] = ~(uint64_t)0;
+    if (blocks % WORD_BITS != 0)
+        s->bits[words - 1] = bits_mask(0, blocks % WORD_BITS);
+    s->summary = bits_mask(0, words);
+    store_release(&s->kind, UNIT_SMALL); /* the record, for walks */
+    classmap_set(unit, s->units, cls);
+    return s;
+}
+
+struct chain slab_take(struct slab *s, unsigned max)
+{
+    size_t size = class_size(s->cls);
+    char *base = slab_base(s);
+    uint32_t fresh = s->zero ? s->fresh : s->blocks;
+    uint32_t index = 0;
+    struct block anchor;
+    struct chain c = {.tail = &anchor};
+    while (c.count < max && s->summary != 0) {
+        unsigned i = bits_lowest(s->summary);
+        uint64_t word = s->bits[i];
+        do {
+            index = i * WORD_BITS + bits_lowest(word);
+            struct block *p = (struct block *)(base + index * size);
+            word &= word - 1;
+            c.tail->next = p;
+            c.tail = p;
+            p->mark = index >= fresh ? block_fresh_mark(p) : block_mark(p);
+        } while (++c.count < max && word != 0);
+        s->bits[i] = word;
+        if (word == 0)
+            s->summary &= s->summary - 1;
+    }
+    s->free -= c.count;
+    if (index >= s->fresh)
+        s->fresh = index + 1;
+    c.head = anchor.next;
+    return c;
+}
+
+bool slab_put(struct slab *s, const void *p)
+{
+    unsigned index = class_index(s->cls, p);
+    uint64_t bit = (uint64_t)1 << (index % WORD_BITS);
+    if (ASH_UNLIKELY(index >= s->blocks || (s->bits[index / WORD_BITS] & bit) != 0))
+        return false;
+    s->bits[index / WORD_BITS] |= bit;
+    s->summary |= (uint64_t)1 << (index / WORD_BITS);
+    s->free++;
+    return true;
+}
+
+int slab_check(const struct slab *s)
+{
+    int faults = 0;
+    unsigned count = 0;
+    unsigned words = (s->blocks + WORD_BITS - 1) / WORD_BITS;
+    for (unsigned i = 0; i < words; i++) {
+        count += bits_count(s->bits[i]);
+        faults += (s->bits[i] != 0) != ((s->summary >> i & 1) != 0);
+    }
+    if (s->blocks % WORD_BITS != 0)
+        faults += (s->bits[words - 1] & ~bits_mask(0, s->blocks % WORD_BITS)) != 0;
+    faults += count != s->free;
+    faults += s->blocks != class_blocks(s->cls) || s->units != class_units(s->cls);
+    for (unsigned i = 0; i < s->units; i++)
+        faults += load_relaxed(&classmap[s->unit + i]) != s->cls;
+    return faults;
+}

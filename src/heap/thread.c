@@ -1,0 +1,81 @@
+/*
+ * The exit key's destructor is the only notice of a thread's end that works in every libc. pthread_setspecific
+ * may itself allocate (glibc, from the 33rd key on): it is called when the heap is in place already.
+ *
+ * Threads that vanish without running destructors (in a forked child, or made by clone) leave their heap open
+ * for ever: its blocks stay usable and can be freed, the heap is not used again.
+ */
+#include "heap/thread.h"
+
+#include "heap/bin.h"
+#include "mem/purge.h"
+
+#include <pthread.h>
+
+enum { EVENTS_PER_LOOK = 16 }; /* slow paths between two looks at the clock */
+
+static pthread_key_t key;
+static bool has_key;
+static _Atomic(uint64_t) round_number;
+
+/* Gives back all that the heap holds. */
+static void heap_empty_out(struct heap *h)
+{
+    bin_drain(h);
+    heap_abandon(h);
+    heap_close(h);
+}
+
+static void thread_end(void *heap)
+{
+    heap_tls = (struct heap *)(uintptr_t)&heap_ended;
+    heap_empty_out(heap);
+}
+
+void thread_boot(void)
+{
+    if (!has_key)
+        has_key = pthread_key_create(&key, thread_end) == 0;
+}
+
+struct heap *thread_enter(void)
+{
+    struct heap *h = heap_self();
+    if (ASH_LIKELY(heap_is_real(h)))
+        return h;
+    bool ended = h == &heap_ended;
+    h = heap_open();
+    if (h != NULL && !ended) {
+        heap_tls = h;
+        if (has_key)
+            pthread_setspecific(key, h);
+    }
+    return h;
+}
+
+void thread_leave(struct heap *h)
+{
+    if (ASH_UNLIKELY(h != heap_self()))
+        heap_empty_out(h);
+}
+
+void thread_round(void)
+{
+    add_relaxed(&round_number, 1);
+}
+
+void thread_tick(struct heap *h)
+{
+    if (++h->events % EVENTS_PER_LOOK != 0)
+        return;
+    if (purge_tick()) {
+        thread_round();
+        heap_reap(h);
+    }
+    uint64_t now = load_relaxed(&round_number);
+    if (h->epoch != now) {
+        h->epoch = now;
+        bin_drain_idle(h);
+        heap_collect(h);
+    }
+}

@@ -1,0 +1,85 @@
+#include "heap/verify.h"
+
+#include "base/bits.h"
+#include "heap/bin.h"
+#include "heap/boot.h"
+#include "mem/reserve.h"
+#include "os/check.h"
+
+static int fault(const char *what, const void *where)
+{
+    warn_line("verify: %s at %p", what, where);
+    return 1;
+}
+
+/* A used unit begins a slab, a large block, or lies inside the one that began before it. */
+static int verify_units(void)
+{
+    int faults = 0;
+    size_t end = reserve_chunks() * CHUNK_UNITS;
+    size_t covered = 0; /* units below this belong to a run that was seen */
+    for (size_t unit = 0; unit < end; unit++) {
+        bool is_free = (reserve_free_bits(unit / CHUNK_UNITS) >> (unit % CHUNK_UNITS) & 1) != 0;
+        unsigned cls = load_relaxed(&classmap[unit]);
+        if (is_free || unit < covered) {
+            if (is_free && (cls != 0 || unit < covered))
+                faults += fault("free unit inside a run", unit_address(unit));
+            continue;
+        }
+        struct slab *s = chunk_header_or_null(unit);
+        unsigned kind = s == NULL ? UNIT_NONE : load_acquire(&s->kind); /* pairs with slab_init */
+        if (kind == UNIT_SMALL) {
+            if (cls != s->cls || slab_check(s) != 0)
+                faults += fault("damaged slab", unit_address(unit));
+            covered = unit + s->units;
+        } else if (kind == UNIT_LARGE) {
+            if (cls != 0 || s->bytes > (size_t)s->units << UNIT_SHIFT)
+                faults += fault("damaged large block", unit_address(unit));
+            covered = unit + s->units;
+        }
+    }
+    return faults;
+}
+
+/* Every block of a list is a block of its class, out of its slab, marked, and the length is right. */
+static int verify_bin(struct heap *h, unsigned cls)
+{
+    unsigned length = load_relaxed(&h->of[cls].cap) - bin_room(&h->bin[cls]);
+    unsigned count = 0;
+    for (struct block *p = h->bin[cls].head; p != NULL; p = p->next, count++) {
+        if (classmap_at(p) != cls || !class_is_block(&size_classes.of[cls], p))
+            return fault("stray block in a cache", p);
+        if (p->mark != block_mark(p) && p->mark != block_fresh_mark(p))
+            return fault("cached block without its mark", p);
+        unsigned index = class_index(cls, p);
+        if ((slab_of(cls, p)->bits[index / 64] >> (index % 64) & 1) != 0)
+            return fault("cached block that is free in its slab", p);
+        if (count > length)
+            break;
+    }
+    return count == length ? 0 : fault("cache of wrong length", h);
+}
+
+/* The lists of slabs of a heap: each in its right place. */
+static int verify_lists(struct heap *h, unsigned cls)
+{
+    int faults = 0;
+    for (struct slab *s = h->of[cls].partial; s != NULL; s = s->next)
+        if (s->free == 0 || s->list != SLAB_PARTIAL || s->cls != cls || load_relaxed(&s->owner) != h)
+            faults += fault("slab on the wrong list", s);
+    for (struct slab *s = h->of[cls].full; s != NULL; s = s->next)
+        if (s->free != 0 || s->list != SLAB_FULL || s->cls != cls || load_relaxed(&s->owner) != h)
+            faults += fault("slab on the wrong list", s);
+    return faults;
+}
+
+int verify_all(void)
+{
+    if (!boot())
+        return 0;
+    int faults = verify_units();
+    struct heap *h = heap_self();
+    for (unsigned cls = size_classes.first; heap_is_real(h) && cls < CLASS_COUNT; cls++)
+        faults += verify_bin(h, cls) + verify_lists(h, cls);
+    return faults;
+}
