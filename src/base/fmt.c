@@ -274,7 +274,10 @@ void fmt_bytes_text(char out[16], uint64_t n)
     }
 }
 
-/* `n` in the first of `count` units, each a thousand times the one before, which leaves it below `most` tenths. */
+/*
+ * `n` in the first of `count` units, each a thousand times the one before, which leaves it below
+ * `most` tenths.
+ */
 static void put_scaled(char out[16], uint64_t n, const char (*units)[3], unsigned count,
                        uint64_t unit, uint64_t most)
 {

@@ -2,11 +2,13 @@
  * Formatted text without stdio: into a buffer, or through a buffer into a writer.
  *
  * Rules:
- *  1. Nothing here allocates, locks, reads the locale or touches errno, so all of it may run inside malloc, in a
- *     signal handler and before libc has started.
- *  2. The conversions are %s %c %d %i %u %x %p %%, with the lengths l, ll, z and j, the flags '-' and '0', a width,
- *     and a precision for %s; width and precision may be '*'. Anything else is copied as it stands.
- *  3. Errors stick: after the first failed write the rest of the text is dropped, and fmt_end tells why.
+ *  1. Nothing here allocates, locks, reads the locale or touches errno, so all of it may run inside
+ *     malloc, in a signal handler and before libc has started.
+ *  2. The conversions are %s %c %d %i %u %x %p %%, with the lengths l, ll, z and j, the flags '-'
+ *     and '0', a width, and a precision for %s; width and precision may be '*'. Anything else is
+ *     copied as it stands.
+ *  3. Errors stick: after the first failed write the rest of the text is dropped, and fmt_end tells
+ *     why.
  */
 #ifndef ASH_FMT_H
 #define ASH_FMT_H
@@ -30,8 +32,8 @@ struct fmt {
 void fmt_init(struct fmt *f, char *buf, size_t cap, fmt_write *write, void *ctx);
 
 /*
- * Ends the text: writes what is left, or sets the closing NUL where there is no writer. Returns 0, the first
- * write error, or -EOVERFLOW when the text was cut.
+ * Ends the text: writes what is left, or sets the closing NUL where there is no writer. Returns 0,
+ * the first write error, or -EOVERFLOW when the text was cut.
  */
 int fmt_end(struct fmt *f);
 

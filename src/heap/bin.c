@@ -77,12 +77,12 @@ static unsigned send_home(struct heap *h, unsigned cls, struct block *p)
 
 ASH_INLINE void room_add(struct bin *b, unsigned n)
 {
-    store_relaxed(&b->word, load_relaxed(&b->word) + n * BIN_ROOM);
+    store_relaxed(&b->word, load_relaxed(&b->word) - n * BIN_BLOCK);
 }
 
 ASH_INLINE void room_sub(struct bin *b, unsigned n)
 {
-    store_relaxed(&b->word, load_relaxed(&b->word) - n * BIN_ROOM);
+    store_relaxed(&b->word, load_relaxed(&b->word) + n * BIN_BLOCK);
 }
 
 static unsigned cap_start(unsigned cls)
@@ -118,7 +118,7 @@ static void trim_to(struct heap *h, unsigned cls, unsigned keep)
     counter_add(&h->of[cls].flushed, count);
 }
 
-void bin_spill(struct heap *h, unsigned cls)
+static void spill(struct heap *h, unsigned cls)
 {
     struct heap_class *hc = &h->of[cls];
     unsigned cap = load_relaxed(&hc->cap);
@@ -130,6 +130,19 @@ void bin_spill(struct heap *h, unsigned cls)
     else
         trim_to(h, cls, cap / 2);
     hc->missed = 0;
+}
+
+void bin_attend(struct heap *h, unsigned cls)
+{
+    struct bin *b = &h->bin[cls];
+    uint64_t word = load_relaxed(&b->word);
+    if ((word & BIN_TICK) != 0) {
+        counter_add(&h->of[cls].hits, BIN_TICK / BIN_HIT);
+        store_relaxed(&b->word, word - BIN_TICK);
+        h->events = 0;
+    }
+    if ((word & BIN_FULL) != 0)
+        spill(h, cls);
 }
 
 /* ---- refill ---- */
@@ -197,15 +210,22 @@ void bin_drain(struct heap *h)
             trim_to(h, cls, 0);
 }
 
+/* Changes with every allocation and every free of the class that uses the list. */
+static uint64_t activity_of(struct heap *h, unsigned cls)
+{
+    uint64_t moved = load_relaxed(&h->of[cls].hits) + load_relaxed(&h->of[cls].misses);
+    return load_relaxed(&h->bin[cls].word) + moved * BIN_HIT;
+}
+
 void bin_drain_idle(struct heap *h)
 {
     for (unsigned cls = size_classes.first; cls < CLASS_COUNT; cls++) {
         struct heap_class *hc = &h->of[cls];
-        uint64_t activity = load_relaxed(&h->bin[cls].word) + (load_relaxed(&hc->misses) << 16);
+        uint64_t activity = activity_of(h, cls);
         if (activity == hc->seen && h->bin[cls].head != NULL) {
             trim_to(h, cls, 0);
             hc->batch = 0;
-            activity = load_relaxed(&h->bin[cls].word) + (load_relaxed(&hc->misses) << 16);
+            activity = activity_of(h, cls);
         }
         hc->seen = activity;
     }

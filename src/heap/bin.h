@@ -2,7 +2,7 @@
  * The thread cache: per size class a last-in first-out list of free blocks, and behind it the exchange of
  * blocks with slabs in batches.
  *
- * A hit is a pop and one add: the word counts the hit above bit 16 and the room below. The bound of a list
+ * A hit is a pop and one add, which counts the hit and the block (see struct bin). The bound of a list
  * adapts: it doubles when the list is full although misses came since it was full last (blocks go in and
  * out), and starts over when the class was idle for a housekeeping round, which also sends the blocks home.
  * Batches of refills double from a few blocks on, up to BATCH_BYTES.
@@ -17,7 +17,7 @@
 
 ASH_INLINE unsigned bin_room(const struct bin *b)
 {
-    return (unsigned)(load_relaxed(&b->word) & 0xffff);
+    return (unsigned)(BIN_FULL - (load_relaxed(&b->word) & 0xffff));
 }
 
 /* The newest block of the list, its mark not yet cleared; NULL when the list is empty. Counts a hit. */
@@ -27,7 +27,7 @@ ASH_INLINE struct block *bin_pop(struct bin *b)
     if (ASH_UNLIKELY(p == NULL))
         return NULL;
     b->head = p->next;
-    store_relaxed(&b->word, load_relaxed(&b->word) + (BIN_HIT | BIN_ROOM));
+    store_relaxed(&b->word, load_relaxed(&b->word) + (BIN_HIT - BIN_BLOCK));
     return p;
 }
 
@@ -38,7 +38,7 @@ ASH_INLINE void bin_push(struct bin *b, uint64_t word, void *block)
     p->next = b->head;
     p->mark = block_mark(p);
     b->head = p;
-    store_relaxed(&b->word, word - BIN_ROOM);
+    store_relaxed(&b->word, word + BIN_BLOCK);
 }
 
 /*
@@ -47,8 +47,8 @@ ASH_INLINE void bin_push(struct bin *b, uint64_t word, void *block)
  */
 struct block *bin_refill(struct heap *h, unsigned cls);
 
-/* Makes room in a full list. */
-void bin_spill(struct heap *h, unsigned cls);
+/* What the bits BIN_FULL and BIN_TICK of a list's word ask for: room is made, hits are put away. */
+void bin_attend(struct heap *h, unsigned cls);
 
 /* Frees one block past the list; `h` may be a heap that is not real. */
 void bin_free_direct(struct heap *h, unsigned cls, void *p);

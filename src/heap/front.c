@@ -56,8 +56,10 @@ static void *request_slow(struct request *r)
             p = take_hard(h, r);
         thread_leave(h);
     }
-    if (ASH_UNLIKELY(p == NULL))
+    if (ASH_UNLIKELY(p == NULL)) {
+        reserve_refused(r->n);
         errno = ENOMEM;
+    }
     return p;
 }
 
@@ -177,8 +179,8 @@ static void free_small(struct heap *h, unsigned cls, void *p)
         return;
     }
     struct bin *b = &h->bin[cls];
-    if (bin_room(b) == 0)
-        bin_spill(h, cls);
+    if ((load_relaxed(&b->word) & (BIN_FULL | BIN_TICK)) != 0)
+        bin_attend(h, cls);
     bin_push(b, load_relaxed(&b->word), p);
 }
 

@@ -4,7 +4,7 @@
  * returns NULL; freeing leaves errno alone.
  *
  * free checks, in this order: is the class map's answer a class whose list has room (no: a large block, a
- * foreign pointer, a full list, a thread without a heap); is it the first byte of a block; is it marked free.
+ * foreign pointer, a full list, a thread without a heap, or time to look at the clock); is it the first byte of a block; is it marked free.
  */
 #ifndef ASH_FRONT_H
 #define ASH_FRONT_H
@@ -42,7 +42,7 @@ ASH_INLINE void front_free(void *p)
     size_t cls = (size_t)load_relaxed(&classmap[unit]) * CLASS_STRIDE;
     struct bin *b = heap_bin(heap_self(), cls);
     uint64_t word = load_relaxed(&b->word);
-    if (ASH_UNLIKELY((uint16_t)word == 0 || !class_is_block(class_at(cls), p) || block_is_marked(p)))
+    if (ASH_UNLIKELY((word & (BIN_FULL | BIN_TICK)) != 0 || !class_is_block(class_at(cls), p) || block_is_marked(p)))
         front_free_slow(p);
     else
         bin_push(b, word, p);

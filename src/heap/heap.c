@@ -19,7 +19,8 @@
 #include "mem/meta.h"
 #include "mem/reserve.h"
 
-const struct heap heap_none, heap_ended;
+const struct heap heap_none = {.bin = {[0 ... CLASS_COUNT - 1] = {NULL, BIN_FULL}}};
+const struct heap heap_ended = {.bin = {[0 ... CLASS_COUNT - 1] = {NULL, BIN_FULL}}};
 struct heap heap_late;
 
 ASH_TLS struct heap *heap_tls = (struct heap *)(uintptr_t)&heap_none;
@@ -58,6 +59,8 @@ static struct heap *heap_create(void)
     struct heap *h = load_relaxed(&heaps) < HEAPS_MAX ? meta_take(sizeof(struct heap)) : NULL;
     if (h == NULL)
         return NULL;
+    for (unsigned cls = 0; cls < CLASS_COUNT; cls++)
+        store_relaxed(&h->bin[cls].word, BIN_FULL);
     unsigned id = load_relaxed(&heaps);
     do {
         if (id == HEAPS_MAX)

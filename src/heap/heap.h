@@ -18,7 +18,13 @@
 
 #include "heap/slab.h"
 
-/* One size class of the thread's cache: a last-in first-out list and one word {hits : 48 | room : 16}. */
+/*
+ * One size class of the thread's cache: a last-in first-out list and one word
+ *      hits : 48 | 0x8000 - room : 16
+ * whose bit 15 says that the list is full. Bit 29, set for every other run of 8192 hits, says that it is time
+ * to look at the clock: freeing tests both bits at once, so that a program which never misses still gives
+ * memory back. The slow path then moves the hits that the bit stands for to heap_class.hits.
+ */
 struct bin {
     struct block *head;     /* owner */
     _Atomic(uint64_t) word; /* owner writes, statistics read */
@@ -26,8 +32,10 @@ struct bin {
 
 _Static_assert(sizeof(struct bin) == CLASS_STRIDE, "the hit paths scale a class once");
 
-#define BIN_ROOM ((uint64_t)1)
+#define BIN_BLOCK ((uint64_t)1)
+#define BIN_FULL ((uint64_t)1 << 15)
 #define BIN_HIT ((uint64_t)1 << 16)
+#define BIN_TICK ((uint64_t)1 << 29)
 
 /* The rest of a class, which the hit paths do not touch. Counters: single writer. */
 struct heap_class {
@@ -36,6 +44,7 @@ struct heap_class {
     _Atomic(uint32_t) cap;          /* owner: the length that the list may reach; 0 before the first use */
     uint32_t batch;                 /* owner: blocks that the next refill takes */
     uint32_t missed;                /* owner: a miss since the list was last full */
+    _Atomic(uint64_t) hits;         /* those that have left the list's word */
     _Atomic(uint64_t) misses;       /* allocations by the slow path */
     _Atomic(uint64_t) taken;        /* blocks from slabs to the list */
     _Atomic(uint64_t) flushed;      /* blocks from the list back to slabs */

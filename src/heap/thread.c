@@ -66,7 +66,7 @@ void thread_round(void)
 
 void thread_tick(struct heap *h)
 {
-    if (++h->events % EVENTS_PER_LOOK != 0)
+    if (h->events++ % EVENTS_PER_LOOK != 0)
         return;
     if (purge_tick()) {
         thread_round();

@@ -1,8 +1,8 @@
 /*
  * The parser of the option table.
  *
- * A value, and each alternative of the allowed values, is a span of text. The one string of allowed values is what
- * the check walks and what the message shows, so the two cannot differ.
+ * A value, and each alternative of the allowed values, is a span of text. The one string of allowed
+ * values is what the check walks and what the message shows, so the two cannot differ.
  */
 #include "info/options.h"
 
@@ -112,8 +112,8 @@ static bool parse_number(enum option_type type, struct span text, uint64_t *out)
 /* LOW..HIGH, or one number. False when `text` is neither. */
 static bool parse_range(enum option_type type, struct span text, uint64_t *low, uint64_t *high)
 {
-    const char *dots = memmem(text.s, text.n, "..", 2);
-    if (dots == NULL) {
+    const char *dots = memchr(text.s, '.', text.n);
+    if (dots == NULL || text.s + text.n < dots + 2) {
         bool ok = parse_number(type, text, low);
         *high = *low;
         return ok;
@@ -249,7 +249,10 @@ static bool option_set(const struct option *o, const char *text)
     }
 }
 
-/* Letters to change, add or leave out to make `b` of `a`, both at most NAME_MAX_N long; case does not count. */
+/*
+ * Letters to change, add or leave out to make `b` of `a`, both at most NAME_MAX_N long; case does
+ * not count.
+ */
 static unsigned edit_distance(struct span a, struct span b)
 {
     unsigned row[NAME_MAX_N + 1];
@@ -273,7 +276,10 @@ static struct span option_word(const struct option *o)
     return (struct span){o->name + PREFIX_N, strlen(o->name + PREFIX_N)};
 }
 
-/* The option that `name` was probably meant to be: at most a third of its letters differ. NULL for none. */
+/*
+ * The option that `name` was probably meant to be: at most a third of its letters differ. NULL for
+ * none.
+ */
 static const struct option *nearest(struct span name)
 {
     const struct option *best = NULL;
@@ -308,7 +314,10 @@ static void warn_value(const struct option *o, const char *value)
               o->fallback);
 }
 
-/* One string of the environment that begins with the prefix. `seen` has a flag for each row of the table. */
+/*
+ * One string of the environment that begins with the prefix. `seen` has a flag for each row of the
+ * table.
+ */
 static void parse_variable(const char *variable, bool *seen)
 {
     struct span name = {variable + PREFIX_N, strcspn(variable + PREFIX_N, "=")};

@@ -1,12 +1,14 @@
 /*
  * The options of ASHLAR_* environment variables; options.def is the table of them.
  *
- * options_parse runs once, at boot, before anything is allocated and before libc's constructors: it uses no libc
- * beyond string functions. From then on `options` is constant and any thread may read it.
+ * options_parse runs once, at boot, before anything is allocated and before libc's constructors: it
+ * uses no libc beyond string functions. From then on `options` is constant and any thread may read
+ * it.
  *
- * What is set but cannot be used (a name that is no option, a value that is not among the allowed ones) is told in one
- * line on standard error and otherwise left out: the default stands. An empty value is the same as none. Of a name
- * that is there twice the first counts, which is the one getenv finds.
+ * What is set but cannot be used (a name that is no option, a value that is not among the allowed
+ * ones) is told in one line on standard error and otherwise left out: the default stands. An empty
+ * value is the same as none. Of a name that is there twice the first counts, which is the one
+ * getenv finds.
  */
 #ifndef ASH_OPTIONS_H
 #define ASH_OPTIONS_H
@@ -33,7 +35,9 @@ enum { OPTION_THP_NEVER, OPTION_THP_DEFAULT, OPTION_THP_ALWAYS };
 #define OPTION_FIELD_TARGET const char *
 #define OPTION_FIELD_SIGNAL int
 
-/* A TARGET points into the environment, which the program may change: it is good until main runs. */
+/*
+ * A TARGET points into the environment, which the program may change: it is good until main runs.
+ */
 struct options {
 #define OPTION(name, field, type, fallback, values, help) OPTION_FIELD_##type field;
 #include "info/options.def"
@@ -43,7 +47,10 @@ struct options {
 /* All zero until options_parse. */
 extern struct options options;
 
-/* `secure`: the process runs with the rights of another user, so its environment is not obeyed. `envp` may be NULL. */
+/*
+ * `secure`: the process runs with the rights of another user, so its environment is not obeyed.
+ * `envp` may be NULL.
+ */
 void options_parse(char **envp, bool secure);
 
 /* One row of the table, for help. */
@@ -56,7 +63,9 @@ struct option {
     size_t offset; /* in struct options */
 };
 
-/* Calls `fn` for each option in the table's order until it answers other than 0; that answer, or 0. */
+/*
+ * Calls `fn` for each option in the table's order until it answers other than 0; that answer, or 0.
+ */
 int options_each(int (*fn)(const struct option *, void *), void *arg);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * The tables of stats.def: what the fields of struct ash_stats and struct ash_class_stats are, for those who show
- * them.
+ * The tables of stats.def: what the fields of struct ash_stats and struct ash_class_stats are, for
+ * those who show them.
  */
 #ifndef ASH_INFO_STATS_H
 #define ASH_INFO_STATS_H

@@ -129,12 +129,18 @@ static bool used_add(size_t units)
             reserve_purge(true);
         if (used > limit) {
             sub_relaxed(&used_units, units);
-            add_relaxed(&refusal_count, 1);
             return false;
         }
     }
     atomic_max(&peak_units, used);
     return true;
+}
+
+void reserve_refused(size_t n)
+{
+    uint64_t limit = load_relaxed(&limit_units);
+    if (limit != 0 && load_relaxed(&used_units) + (n >> UNIT_SHIFT) >= limit)
+        add_relaxed(&refusal_count, 1);
 }
 
 int reserve_limit_set(size_t bytes)
@@ -437,7 +443,8 @@ void reserve_give(size_t unit, size_t units)
     size_t hint = load_relaxed(&low);
     while (hint > chunk && !cas_relaxed(&low, &hint, chunk))
         ;
-    if (ASH_UNLIKELY(resident_units() > load_relaxed(&peak_units) + (options.cache >> UNIT_SHIFT)))
+    if (ASH_UNLIKELY(options.purge_ms == 0 ||
+                     resident_units() > load_relaxed(&peak_units) + (options.cache >> UNIT_SHIFT)))
         reserve_purge(true);
 }
 

@@ -34,7 +34,7 @@ struct reserve_totals {
     uint64_t mapped;          /* bytes of address space mapped */
     uint64_t purged, purges;  /* bytes given back to the system so far; in how many passes */
     uint64_t purge_ns;        /* time spent giving back */
-    uint64_t limit, refusals; /* 0 = none; requests refused for it */
+    uint64_t limit, refusals; /* 0 = none; allocations refused for it */
 };
 
 /* Chooses the window and maps its first chunk: 0 or -ENOMEM, after which it may be tried again. */
@@ -59,6 +59,9 @@ bool reserve_is_remote(void);
  * Returns the bytes given back.
  */
 size_t reserve_purge(bool all);
+
+/* An allocation of `n` bytes was refused in the end: counts it, if the limit was the reason. */
+void reserve_refused(size_t n);
 
 /* A cap in bytes on memory in use, 0 = none: 0, or -EINVAL below one chunk. */
 int reserve_limit_set(size_t bytes);

@@ -1,10 +1,10 @@
 /*
- * What the library says on standard error, and the checks of debug builds. Callable from anywhere: inside malloc,
- * in a signal handler, before libc has started.
+ * What the library says on standard error, and the checks of debug builds. Callable from anywhere:
+ * inside malloc, in a signal handler, before libc has started.
  *
- * A message is one line, "ashlar: " and the text, written in one piece; control characters in it (a value from the
- * environment may hold them) are shown as '?', and a line that is too long is cut. See base/fmt.h for what a format
- * may hold. errno is kept.
+ * A message is one line, "ashlar: " and the text, written in one piece; control characters in it (a
+ * value from the environment may hold them) are shown as '?', and a line that is too long is cut.
+ * See base/fmt.h for what a format may hold. errno is kept.
  */
 #ifndef ASH_CHECK_H
 #define ASH_CHECK_H
@@ -18,8 +18,9 @@ ASH_COLD _Noreturn void fatal(const char *format, ...) ASH_PRINTF(1, 2);
 ASH_COLD void warn_line(const char *format, ...) ASH_PRINTF(1, 2);
 
 /*
- * ASH_ASSERT(condition) is for what costs a compare, ASH_AUDIT(statement) for walks over a structure. Both run in
- * debug builds (-DASH_DEBUG) only, and are compiled, never run, in the others.
+ * ASH_ASSERT(condition) is for what costs a compare, ASH_AUDIT(statement) for walks over a
+ * structure. Both run in debug builds (-DASH_DEBUG) only, and are compiled, never run, in the
+ * others.
  */
 #ifdef ASH_DEBUG
 #define ASH_ASSERT(x)                                                                              \

@@ -8,8 +8,8 @@
 #include <time.h>
 
 enum {
-    FD_HIGH = 500,  /* above what shells and daemons number by hand, below the usual limit of 1024 */
-    FD_LOWER = 10,  /* where the limit is lower than that */
+    FD_HIGH = 500, /* above what shells and daemons number by hand, below the usual limit of 1024 */
+    FD_LOWER = 10, /* where the limit is lower than that */
 };
 
 /* Waits until `fd` takes more, a second at most; 0, or -EAGAIN when it does not. */
@@ -46,7 +46,8 @@ static int open_at(const char *path, int flags)
 {
     long fd;
     do
-        fd = os_syscall6(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC | O_NOCTTY, 0644, 0, 0);
+        fd = os_syscall6(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC | O_NOCTTY, 0644, 0,
+                         0);
     while (fd == -EINTR);
     return (int)fd;
 }

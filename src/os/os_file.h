@@ -1,6 +1,7 @@
 /*
- * Files and descriptors, as system calls. Nothing here sets errno, allocates or is a cancellation point; answers are
- * 0 or a value, or a negative errno. All of it may run in a signal handler and inside malloc.
+ * Files and descriptors, as system calls. Nothing here sets errno, allocates or is a cancellation
+ * point; answers are 0 or a value, or a negative errno. All of it may run in a signal handler and
+ * inside malloc.
  */
 #ifndef ASH_OS_FILE_H
 #define ASH_OS_FILE_H
@@ -14,8 +15,8 @@ struct os_file_id {
 };
 
 /*
- * Writes all of `s`, going on after short writes and signals. A descriptor that does not block is waited for,
- * at most a second at a time, then -EAGAIN.
+ * Writes all of `s`, going on after short writes and signals. A descriptor that does not block is
+ * waited for, at most a second at a time, then -EAGAIN.
  */
 int os_write_all(int fd, const char *s, size_t n);
 
@@ -27,7 +28,10 @@ long os_read_small(const char *path, char *buf, size_t cap);
 
 void os_close(int fd);
 
-/* A second descriptor of the same file, numbered where programs do not look for theirs, closed on exec. */
+/*
+ * A second descriptor of the same file, numbered where programs do not look for theirs, closed on
+ * exec.
+ */
 int os_dup_high(int fd);
 
 int os_file_id(int fd, struct os_file_id *out);

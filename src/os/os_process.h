@@ -1,5 +1,6 @@
 /*
- * The process and its signals. Nothing here sets errno or allocates; answers are 0 or a negative errno.
+ * The process and its signals. Nothing here sets errno or allocates; answers are 0 or a negative
+ * errno.
  */
 #ifndef ASH_OS_PROCESS_H
 #define ASH_OS_PROCESS_H
@@ -14,7 +15,10 @@ int os_pid(void);
 /* Lets another thread run. */
 void os_yield(void);
 
-/* Calls `fn` on `signal`, on the alternate stack where there is one; interrupted system calls go on. */
+/*
+ * Calls `fn` on `signal`, on the alternate stack where there is one; interrupted system calls go
+ * on.
+ */
 int os_signal_handle(int signal, void (*fn)(int));
 
 /* What os_sigpipe_release needs to put things back. */
@@ -24,8 +28,8 @@ struct os_sigpipe {
 };
 
 /*
- * Between the two, a write of this thread to a pipe without a reader fails with -EPIPE and raises no signal.
- * `broken` says whether that happened.
+ * Between the two, a write of this thread to a pipe without a reader fails with -EPIPE and raises
+ * no signal. `broken` says whether that happened.
  */
 void os_sigpipe_hold(struct os_sigpipe *held);
 void os_sigpipe_release(const struct os_sigpipe *held, bool broken);

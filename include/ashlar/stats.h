@@ -1,0 +1,132 @@
+/*
+ * Statistics of the allocator: what the program allocated, from where it was served, and where the
+ * memory is.
+ *
+ * The counters are always on and the same in every build. All byte figures are bytes, all times
+ * nanoseconds, all others counts of blocks, calls or things.
+ *
+ * Where the memory is:
+ *
+ *     used_bytes >= slab_bytes + large_live_bytes
+ *     slab_bytes >= (live_bytes - large_live_bytes) + cached_bytes + slab_free_bytes
+ *
+ * (the differences are the ends of large blocks and of slabs, too small for a block, and blocks on
+ * their way from one thread to another). Of the memory that the program does not use, slab_free_bytes is
+ * fragmentation: it returns to the system only when a whole slab becomes free. dirty_bytes is
+ * memory that waits to be purged: it is in no use at all, stays resident for ASHLAR_PURGE_MS to be
+ * used again cheaply, and then goes back. purge_ns is what giving it back has cost.
+ *
+ * Threads: every function may be called from any thread at any time and takes no lock. The two that
+ * read are also async-signal-safe, and so is ash_stats_dump.
+ *
+ * Caveats:
+ *  - Each counter has one writer and readers add them up, so while other threads run, figures read
+ *    together are a moment apart: hits + misses - frees may differ from live_blocks then. At rest
+ *    the sums are exact.
+ *  - live_bytes counts what blocks occupy, not what was asked for: malloc(65) counts as its class,
+ *    128 bytes by default.
+ *  - An allocation counts once it succeeded, and realloc counts as an allocation and a free where
+ *    the block moves.
+ *  - Large blocks are in no class: only the totals hold them, as misses.
+ *  - The set of classes depends on ASHLAR_GRAIN; take sizes from ash_stats_class, not from an
+ *    earlier run.
+ *  - struct ash_stats grows at its end in later versions; struct_size keeps old programs right.
+ */
+#ifndef ASHLAR_STATS_H
+#define ASHLAR_STATS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Totals of the process. */
+struct ash_stats {
+    size_t struct_size;         /* set by the caller: sizeof(struct ash_stats) */
+    uint64_t hits;              /* allocations served from the thread's own cache */
+    uint64_t misses;            /* all other allocations, large ones among them */
+    uint64_t frees;             /* blocks freed */
+    uint64_t live_blocks;       /* hits + misses - frees */
+    uint64_t live_bytes;        /* what those blocks occupy, large ones among them */
+    uint64_t large_live_blocks; /* blocks beyond the largest class (64 KiB) */
+    uint64_t large_live_bytes;
+    uint64_t cached_bytes;    /* free, in threads' caches: next to be handed out */
+    uint64_t slab_free_bytes; /* free, beside live blocks in slabs: fragmentation */
+    uint64_t slab_bytes;      /* slabs as a whole */
+    uint64_t used_bytes;      /* slabs and large blocks; the figure that a limit bounds */
+    uint64_t peak_bytes;      /* the most that used_bytes was */
+    uint64_t dirty_bytes;     /* in no use, still resident, waiting to be purged */
+    uint64_t mapped_bytes;    /* address space for all of the above; resident or not */
+    uint64_t meta_bytes;      /* the allocator's own records */
+    uint64_t purged_bytes;    /* returned to the system, in sum */
+    uint64_t purges;          /* calls that returned it */
+    uint64_t purge_ns;        /* time spent in those calls */
+    uint64_t remote_frees;    /* frees of blocks whose slab another thread owns */
+    uint64_t orphan_slabs;    /* slabs of ended threads that no other has adopted yet */
+    uint64_t threads;         /* threads that have a heap */
+    uint64_t limit_bytes;     /* ASHLAR_LIMIT or ash_limit_set; 0 for none */
+    uint64_t limit_hits;      /* allocations refused because of it */
+};
+
+/* One size class. */
+struct ash_class_stats {
+    size_t size;           /* bytes in a block */
+    uint64_t hits;         /* as in struct ash_stats, of this class alone */
+    uint64_t misses;
+    uint64_t frees;
+    uint64_t live;         /* blocks in the program's hands: hits + misses - frees */
+    uint64_t remote_frees;
+    uint64_t slabs;        /* slabs of this class, those of other threads and orphans too */
+    uint64_t capacity;     /* blocks that they hold, live or free */
+    uint64_t cached;       /* free blocks in threads' caches */
+};
+
+enum ash_format {
+    ASH_TEXT,       /* a table to read */
+    ASH_JSON,       /* one object: format, pid, totals, classes (an array; classes in use only) */
+    ASH_PROMETHEUS  /* text exposition format: ashlar_*, classes labelled {size="64"} */
+};
+
+/*
+ * Reads the totals into `out`, whose struct_size says how large it is: no more than that is
+ * written, and a field that this version does not know is left as it was.
+ *
+ * Returns 0, or -EINVAL when `out` is NULL or struct_size does not even hold the first counter.
+ * Cost: a walk over the threads and their classes, some microseconds for a few threads.
+ *
+ *     struct ash_stats s;
+ *     s.struct_size = sizeof s;
+ *     if (ash_stats_get(&s) == 0)
+ *         printf("%llu live\n", (unsigned long long)s.live_bytes);
+ */
+int ash_stats_get(struct ash_stats *out);
+
+/*
+ * Reads one size class into `out`. Classes are numbered from 0 in ascending order of size.
+ *
+ * Returns 0, or -EINVAL when `cls` is past the last class or `out` is NULL. Cost: a walk over the
+ * threads.
+ *
+ *     struct ash_class_stats c;
+ *     for (unsigned cls = 0; ash_stats_class(cls, &c) == 0; cls++)
+ *         ...
+ */
+int ash_stats_class(unsigned cls, struct ash_class_stats *out);
+
+/*
+ * Writes all statistics to the descriptor `fd`. Classes that have never been used are left out.
+ *
+ * Returns 0, -EINVAL when `format` is none of the three, or the negative errno of the write that
+ * failed (part of the text may be out then). errno is kept. Nothing is allocated. Cost: up to a
+ * millisecond, and a write for every 2 KiB of text; a pipe without a reader raises SIGPIPE, as with
+ * write().
+ */
+int ash_stats_dump(int fd, enum ash_format format);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,41 @@
+#include "run/emit.h"
+
+#include "os/os_file.h"
+
+#include <errno.h>
+
+enum { EMIT_BUFFER = 2048 };
+
+bool emit_next_class(unsigned *cls, struct ash_class_stats *c)
+{
+    while (ash_stats_class((*cls)++, c) == 0)
+        if (c->hits + c->misses > 0 || c->slabs > 0)
+            return true;
+    return false;
+}
+
+static int write_fd(void *ctx, const char *s, size_t n)
+{
+    return os_write_all(*(int *)ctx, s, n);
+}
+
+ASH_API int ash_stats_dump(int fd, enum ash_format format)
+{
+    static void (*const emit[])(struct fmt *, const struct ash_stats *) = {
+        [ASH_TEXT] = emit_text,
+        [ASH_JSON] = emit_json,
+        [ASH_PROMETHEUS] = emit_prom,
+    };
+    if ((unsigned)format >= ASH_COUNT(emit))
+        return -EINVAL;
+
+    struct ash_stats total = {.struct_size = sizeof total};
+    int status = ash_stats_get(&total);
+    if (status != 0)
+        return status;
+    char buf[EMIT_BUFFER];
+    struct fmt f;
+    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    emit[format](&f, &total);
+    return fmt_end(&f);
+}

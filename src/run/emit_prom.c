@@ -1,0 +1,65 @@
+/*
+ * Prometheus text exposition format 0.0.4. A field becomes ashlar_FIELD, of a class
+ * ashlar_class_FIELD{size="N"}; units are base units (purge_ns becomes purge_seconds) and counters
+ * end in _total.
+ */
+#include "run/emit.h"
+
+#include "info/stats.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum { NAME_CAP = 64 };
+
+/* `group` is "" or "class_". */
+static void metric_name(char out[NAME_CAP], const char *group, const struct stat *stat)
+{
+    bool seconds = stat->unit == STAT_NS;
+    size_t n = strlen(stat->name) - (seconds ? sizeof "_ns" - 1 : 0);
+    fmt_text(out, NAME_CAP, "ashlar_%s%.*s%s%s", group, (int)n, stat->name,
+             seconds ? "_seconds" : "", stat->kind == STAT_COUNTER ? "_total" : "");
+}
+
+static void put_header(struct fmt *f, const char *name, const struct stat *stat)
+{
+    fmt_printf(f, "# HELP %s %s\n# TYPE %s %s\n", name, stat->help, name,
+               stat->kind == STAT_COUNTER ? "counter" : "gauge");
+}
+
+static void put_value(struct fmt *f, const struct stat *stat, uint64_t v)
+{
+    if (stat->unit == STAT_NS)
+        fmt_printf(f, " %" PRIu64 ".%09" PRIu64 "\n", v / 1000000000, v % 1000000000);
+    else
+        fmt_printf(f, " %" PRIu64 "\n", v);
+}
+
+static void put_total(struct fmt *f, const struct stat *stat, const struct ash_stats *total)
+{
+    char name[NAME_CAP];
+    metric_name(name, "", stat);
+    put_header(f, name, stat);
+    fmt_printf(f, "%s", name);
+    put_value(f, stat, stat_value(stat, total));
+}
+
+static void put_column(struct fmt *f, const struct stat *stat)
+{
+    char name[NAME_CAP];
+    metric_name(name, "class_", stat);
+    put_header(f, name, stat);
+    struct ash_class_stats c;
+    for (unsigned cls = 0; emit_next_class(&cls, &c);) {
+        fmt_printf(f, "%s{size=\"%zu\"}", name, c.size);
+        put_value(f, stat, stat_value(stat, &c));
+    }
+}
+
+void emit_prom(struct fmt *f, const struct ash_stats *total)
+{
+    for (size_t i = 0; i < STATS_TOTALS; i++)
+        put_total(f, &stats_totals[i], total);
+    for (size_t i = 0; i < STATS_COLUMNS; i++)
+        put_column(f, &stats_columns[i]);
+}

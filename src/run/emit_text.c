@@ -1,0 +1,147 @@
+/*
+ * The table for people: totals, where the memory is, a row for each class in use, and large blocks
+ * last.
+ *
+ * Numbers are rounded for reading (exact ones are in the other formats), but a percentage is cut,
+ * not rounded: 100.0 and 0.0 are said of nothing but all and none (or next to none).
+ *
+ * While other threads run, figures read a moment apart may contradict each other; differences are
+ * therefore taken with `minus`, which stops at 0.
+ */
+#include "run/emit.h"
+
+#include "info/options.h"
+#include "os/os_process.h"
+
+#include <inttypes.h>
+
+enum { BAR_MAX = 25 }; /* characters for 100 % */
+
+struct text {
+    char s[16];
+};
+
+static struct text bytes(uint64_t n)
+{
+    struct text t;
+    fmt_bytes_text(t.s, n);
+    return t;
+}
+
+static struct text count(uint64_t n)
+{
+    struct text t;
+    fmt_count_text(t.s, n);
+    return t;
+}
+
+static uint64_t minus(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : 0;
+}
+
+/* `part` of `whole` in thousandths, cut; at most 1000. */
+static unsigned permille(uint64_t part, uint64_t whole)
+{
+    if (part >= whole)
+        return whole > 0 ? 1000 : 0;
+    while (part > UINT64_MAX / 1000) {
+        part >>= 1;
+        whole >>= 1;
+    }
+    return (unsigned)(part * 1000 / whole);
+}
+
+/* "98.7", or "-" where there is nothing to take a part of. */
+static struct text percent(uint64_t part, uint64_t whole)
+{
+    struct text t = {"-"};
+    unsigned tenths = permille(part, whole);
+    if (whole > 0)
+        fmt_text(t.s, sizeof t.s, "%u.%u", tenths / 10, tenths % 10);
+    return t;
+}
+
+static void put_traffic(struct fmt *f, const struct ash_stats *t)
+{
+    uint64_t allocations = t->hits + t->misses;
+    fmt_printf(f, "  allocations %12s   %s %% hits: %s from the thread's cache, %s slow\n",
+               count(allocations).s, percent(t->hits, allocations).s, count(t->hits).s,
+               count(t->misses).s);
+    fmt_printf(f, "  frees       %12s   %s %% remote: %s went home to another thread\n",
+               count(t->frees).s, percent(t->remote_frees, t->frees).s, count(t->remote_frees).s);
+    fmt_printf(f, "  live        %12s   blocks, %s; %s of them large, %s\n",
+               count(t->live_blocks).s, bytes(t->live_bytes).s, count(t->large_live_blocks).s,
+               bytes(t->large_live_bytes).s);
+    fmt_printf(f, "  threads     %12s   and %s slabs of ended ones\n", count(t->threads).s,
+               count(t->orphan_slabs).s);
+}
+
+/* One line of the account of memory: a bar shows its part of what is held. */
+static void put_share(struct fmt *f, const char *name, uint64_t n, uint64_t held, const char *what)
+{
+    size_t bar = (permille(n, held) * BAR_MAX + 999) / 1000;
+    fmt_printf(f, "    %-10s%12s %5s %%  ", name, bytes(n).s, percent(n, held).s);
+    fmt_pad(f, '#', bar);
+    fmt_pad(f, ' ', BAR_MAX - bar);
+    fmt_printf(f, "  %s\n", what);
+}
+
+static void put_memory(struct fmt *f, const struct ash_stats *t)
+{
+    uint64_t held = t->used_bytes + t->dirty_bytes + t->meta_bytes;
+    uint64_t known = t->live_bytes + t->cached_bytes + t->slab_free_bytes;
+    struct text took, wait;
+    fmt_time_text(took.s, t->purge_ns);
+    fmt_time_text(wait.s, (uint64_t)options.purge_ms * 1000000);
+
+    fmt_printf(f, "\n  memory held %12s   %s in use, peak %s", bytes(held).s,
+               bytes(t->used_bytes).s, bytes(t->peak_bytes).s);
+    if (t->limit_bytes > 0)
+        fmt_printf(f, "; limit %s, met %s times", bytes(t->limit_bytes).s, count(t->limit_hits).s);
+    fmt_printf(f, "\n");
+    put_share(f, "live", t->live_bytes, held, "in the program's hands");
+    put_share(f, "cached", t->cached_bytes, held, "free in threads, handed out next");
+    put_share(f, "slab free", t->slab_free_bytes, held, "free beside live blocks: fragmentation");
+    if (minus(t->used_bytes, known) > 0)
+        put_share(f, "slab ends", minus(t->used_bytes, known), held,
+                  "too small for a block, or in transit");
+    put_share(f, "unpurged", t->dirty_bytes, held, "free as a whole, goes back next");
+    put_share(f, "records", t->meta_bytes, held, "the allocator's own");
+    fmt_printf(f, "  returned    %12s   to the system in %s purges, %s spent; purge after %s\n",
+               bytes(t->purged_bytes).s, count(t->purges).s, took.s, wait.s);
+}
+
+/* Formats of a row: the heading and the large blocks fit the same columns. */
+#define ROW "  %8s %10s %10s %6s %10s %10s %8s %7s %7s\n"
+
+static void put_class(struct fmt *f, const struct ash_class_stats *c)
+{
+    fmt_printf(f, ROW, count(c->size).s, count(c->hits).s, count(c->misses).s,
+               percent(c->hits, c->hits + c->misses).s, count(c->live).s,
+               bytes(c->live * c->size).s, count(c->cached).s, count(c->slabs).s,
+               percent(minus(c->capacity, c->live), c->capacity).s);
+}
+
+static void put_classes(struct fmt *f, const struct ash_stats *t)
+{
+    uint64_t large = t->misses; /* less what the classes missed */
+    fmt_printf(f, "\n" ROW, "size", "hits", "misses", "hit %", "live", "live bytes", "cached",
+               "slabs", "waste %");
+    struct ash_class_stats c;
+    for (unsigned cls = 0; emit_next_class(&cls, &c);) {
+        large = minus(large, c.misses);
+        put_class(f, &c);
+    }
+    fmt_printf(f, ROW, "large", "-", count(large).s, "-", count(t->large_live_blocks).s,
+               bytes(t->large_live_bytes).s, "-", "-", "-");
+}
+
+void emit_text(struct fmt *f, const struct ash_stats *total)
+{
+    fmt_printf(f, "ashlar: statistics of process %d\n\n", os_pid());
+    put_traffic(f, total);
+    put_memory(f, total);
+    if (total->hits + total->misses > 0)
+        put_classes(f, total);
+}

@@ -1,0 +1,125 @@
+/*
+ * Remote frees, orphans and adoption: heaps are driven by hand from one thread, each state checked; then
+ * threads that hand every block to a neighbour and come and go, with every slab accounted for at the end.
+ */
+#include "heap/bin.h"
+#include "heap/boot.h"
+#include "heap/front.h"
+#include "heap/remote.h"
+#include "heap/thread.h"
+#include "heap/verify.h"
+#include "mem/reserve.h"
+#include "tap.h"
+
+#include <pthread.h>
+
+static unsigned cls;
+
+static struct block *block_of(struct heap *h)
+{
+    struct block *p = bin_refill(h, cls);
+    p->mark = 0;
+    return p;
+}
+
+static void test_inbox(void)
+{
+    struct heap *a = heap_open(), *b = heap_open();
+    struct block *p = block_of(a);
+    struct slab *s = slab_of(cls, p);
+    unsigned free = s->free;
+    ok(load_relaxed(&s->owner) == a && !remote_is_listed(s), "a slab belongs to the heap that made it");
+    bin_free_direct(b, cls, p);
+    ok(remote_is_listed(s) && s->free == free, "a remote free waits on the slab's word");
+    heap_collect(a);
+    ok(!remote_is_listed(s) && s->free == free + 1, "and is taken in by the owner");
+    bin_drain(a);
+    heap_abandon(a);
+    heap_abandon(b);
+    heap_close(a);
+    heap_close(b);
+}
+
+static void test_orphan(void)
+{
+    struct heap *a = heap_open(), *b = heap_open();
+    enum { MANY = 3000 };
+    static struct block *p[MANY];
+    for (int i = 0; i < MANY; i++) {
+        p[i] = block_of(a);
+        bin_drain(a); /* every block out is one that the test holds */
+    }
+    struct slab *full = slab_of(cls, p[0]), *partial = slab_of(cls, p[MANY - 1]);
+    ok(full->free == 0 && partial->free != 0, "one slab full, one not");
+    heap_abandon(a);
+    ok(load_relaxed(&full->owner) == NULL && !remote_is_listed(full), "a full orphan is on no stack");
+    ok(load_relaxed(&partial->owner) == NULL && remote_is_listed(partial), "a partial one is");
+    bin_free_direct(b, cls, p[0]);
+    ok(remote_is_listed(full), "the first block freed puts the full one there");
+    struct block *q = block_of(b);
+    struct slab *adopted = slab_of(cls, q);
+    ok(adopted == full || adopted == partial, "a refill adopts an orphan");
+    ok(load_relaxed(&adopted->owner) == b && !remote_is_listed(adopted), "and owns it then");
+    bin_free_direct(b, cls, q);
+    bin_drain(b);
+    for (int i = 1; i < MANY; i++)
+        bin_free_direct(b, cls, p[i]);
+    heap_reap(b);
+    heap_collect(b);
+    heap_abandon(b);
+    is_int((long)remote_orphans(), 0, "reaping leaves no orphan without blocks");
+    heap_close(a);
+    heap_close(b);
+}
+
+/* A ring of threads: each frees what its neighbour allocates. */
+enum { THREADS = 6, ITEMS = 20000, ROUNDS = 4, QUEUE = 256 };
+
+static _Atomic(void *) queue[THREADS][QUEUE];
+
+static void *ring_main(void *arg)
+{
+    uintptr_t me = (uintptr_t)arg;
+    unsigned state = (unsigned)me + 1;
+    for (unsigned i = 0; i < ITEMS; i++) {
+        state = state * 1664525 + 1013904223;
+        void *p = front_malloc(1 + (state >> 8) % 2000);
+        void *mine = atomic_exchange(&queue[(me + 1) % THREADS][i % QUEUE], p);
+        if (mine != NULL)
+            front_free(mine);
+        void *theirs = atomic_exchange(&queue[me][(i * 7) % QUEUE], NULL);
+        if (theirs != NULL)
+            front_free(theirs);
+    }
+    return NULL;
+}
+
+static void test_ring(void)
+{
+    for (int round = 0; round < ROUNDS; round++) {
+        pthread_t threads[THREADS];
+        for (uintptr_t i = 0; i < THREADS; i++)
+            pthread_create(&threads[i], NULL, ring_main, (void *)i);
+        for (unsigned i = 0; i < THREADS; i++)
+            pthread_join(threads[i], NULL);
+    }
+    for (unsigned i = 0; i < THREADS; i++)
+        for (unsigned k = 0; k < QUEUE; k++)
+            front_free(atomic_exchange(&queue[i][k], NULL));
+    is_int(verify_all(), 0, "everything verifies");
+    front_trim();
+    struct reserve_totals t;
+    reserve_totals_get(&t);
+    ok(t.used <= 64 * (uint64_t)UNIT_BYTES, "no slab is lost: %lu KiB in use", (unsigned long)t.used / 1024);
+    is_int((long)remote_orphans(), 0, "no orphan is left");
+}
+
+int main(void)
+{
+    ok(boot(), "boot");
+    cls = class_of(64);
+    test_inbox();
+    test_orphan();
+    test_ring();
+    return tap_done();
+}
