@@ -11,10 +11,11 @@
  *     slab_bytes >= (live_bytes - large_live_bytes) + cached_bytes + slab_free_bytes
  *
  * (the differences are the ends of large blocks and of slabs, too small for a block, and blocks on
- * their way from one thread to another). Of the memory that the program does not use, slab_free_bytes is
- * fragmentation: it returns to the system only when a whole slab becomes free. dirty_bytes is
- * memory that waits to be purged: it is in no use at all, stays resident for ASHLAR_PURGE_MS to be
- * used again cheaply, and then goes back. purge_ns is what giving it back has cost.
+ * their way from one thread to another). Of the memory that the program does not use,
+ * slab_free_bytes is fragmentation: it returns to the system only when a whole slab becomes free.
+ * dirty_bytes is memory that waits to be purged: it is in no use at all, stays resident for
+ * ASHLAR_PURGE_MS to be used again cheaply, and then goes back. purge_ns is what giving it back has
+ * cost.
  *
  * Threads: every function may be called from any thread at any time and takes no lock. The two that
  * read are also async-signal-safe, and so is ash_stats_dump.
@@ -72,21 +73,21 @@ struct ash_stats {
 
 /* One size class. */
 struct ash_class_stats {
-    size_t size;           /* bytes in a block */
-    uint64_t hits;         /* as in struct ash_stats, of this class alone */
+    size_t size;   /* bytes in a block */
+    uint64_t hits; /* as in struct ash_stats, of this class alone */
     uint64_t misses;
     uint64_t frees;
-    uint64_t live;         /* blocks in the program's hands: hits + misses - frees */
+    uint64_t live; /* blocks in the program's hands: hits + misses - frees */
     uint64_t remote_frees;
-    uint64_t slabs;        /* slabs of this class, those of other threads and orphans too */
-    uint64_t capacity;     /* blocks that they hold, live or free */
-    uint64_t cached;       /* free blocks in threads' caches */
+    uint64_t slabs;    /* slabs of this class, those of other threads and orphans too */
+    uint64_t capacity; /* blocks that they hold, live or free */
+    uint64_t cached;   /* free blocks in threads' caches */
 };
 
 enum ash_format {
-    ASH_TEXT,       /* a table to read */
-    ASH_JSON,       /* one object: format, pid, totals, classes (an array; classes in use only) */
-    ASH_PROMETHEUS  /* text exposition format: ashlar_*, classes labelled {size="64"} */
+    ASH_TEXT,      /* a table to read */
+    ASH_JSON,      /* one object: format, pid, totals, classes (an array; classes in use only) */
+    ASH_PROMETHEUS /* text exposition format: ashlar_*, classes labelled {size="64"} */
 };
 
 /*

@@ -239,6 +239,17 @@ void front_free_sized(void *p, size_t n)
     front_free(p);
 }
 
+void front_free_aligned(void *p, size_t align, size_t n)
+{
+    size_t bytes = p == NULL ? 0 : holds("free_aligned_sized", p);
+    if (bytes == 0)
+        return;
+    if (n > bytes || !is_pow2(align) || ((uintptr_t)p & (align - 1)) != 0)
+        error_size(p, n, bytes);
+    else
+        front_free(p);
+}
+
 /* ---- realloc ---- */
 
 static ASH_NOINLINE void *realloc_copy(void *p, size_t old, size_t n)

@@ -54,8 +54,9 @@ void *front_realloc(void *p, size_t n);
 /* `align` is a power of two. */
 void *front_aligned(size_t align, size_t n);
 
-/* Reports a size that the block cannot have been asked for with. */
+/* They report a size that the block cannot have been asked for with. */
 void front_free_sized(void *p, size_t n);
+void front_free_aligned(void *p, size_t align, size_t n);
 
 /* Bytes that the block holds; 0 for NULL. */
 size_t front_usable(const void *p);

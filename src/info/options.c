@@ -277,7 +277,7 @@ static struct span option_word(const struct option *o)
 }
 
 /*
- * The option that `name` was probably meant to be: at most a third of its letters differ. NULL for
+ * The option that `name` was probably meant to be: at most two letters in five differ. NULL for
  * none.
  */
 static const struct option *nearest(struct span name)
@@ -289,7 +289,7 @@ static const struct option *nearest(struct span name)
         if (name.n > NAME_MAX_N || word.n > NAME_MAX_N)
             continue;
         unsigned distance = edit_distance(name, word);
-        if (distance < least && distance * 3 <= size_max(name.n, word.n)) {
+        if (distance < least && distance * 5 <= 2 * size_max(name.n, word.n)) {
             least = distance;
             best = &table[i];
         }

@@ -1,13 +1,13 @@
 #include "info/stats.h"
 
-const struct stat stats_totals[] = {
+const struct stat_field stats_totals[] = {
 #define STAT(field, kind, unit, help)                                                              \
     {#field, help, STAT_##kind, STAT_##unit, offsetof(struct ash_stats, field)},
 #include "info/stats.def"
 #undef STAT
 };
 
-const struct stat stats_columns[] = {
+const struct stat_field stats_columns[] = {
 #define CLASS_STAT(field, kind, unit, help)                                                        \
     {#field, help, STAT_##kind, STAT_##unit, offsetof(struct ash_class_stats, field)},
 #include "info/stats.def"

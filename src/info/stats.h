@@ -11,7 +11,7 @@
 enum stat_kind { STAT_COUNTER, STAT_GAUGE };
 enum stat_unit { STAT_COUNT, STAT_BYTES, STAT_NS };
 
-struct stat {
+struct stat_field {
     const char *name;
     const char *help;
     enum stat_kind kind;
@@ -31,11 +31,11 @@ enum {
 #undef CLASS_STAT
 };
 
-extern const struct stat stats_totals[STATS_TOTALS];
-extern const struct stat stats_columns[STATS_COLUMNS];
+extern const struct stat_field stats_totals[STATS_TOTALS];
+extern const struct stat_field stats_columns[STATS_COLUMNS];
 
 /* The field's value; `from` is the struct that the table is about. */
-ASH_INLINE uint64_t stat_value(const struct stat *stat, const void *from)
+ASH_INLINE uint64_t stat_value(const struct stat_field *stat, const void *from)
 {
     return *(const uint64_t *)(const void *)((const char *)from + stat->offset);
 }

@@ -21,6 +21,8 @@
 
 #include <errno.h>
 
+enum { PURGE_SLACK = 32 }; /* units given back beyond what a bound asks for */
+
 enum chunk_state { UNMAPPED, CLAIMED, MAPPED, FOREIGN };
 
 struct chunk_words {
@@ -434,22 +436,10 @@ bool reserve_is_remote(void)
     return !window_reserved;
 }
 
-void reserve_give(size_t unit, size_t units)
-{
-    add_relaxed(&dirty_units, (int64_t)units);
-    bits_give(unit, units);
-    sub_relaxed(&used_units, units);
-    size_t chunk = unit / CHUNK_UNITS;
-    size_t hint = load_relaxed(&low);
-    while (hint > chunk && !cas_relaxed(&low, &hint, chunk))
-        ;
-    if (ASH_UNLIKELY(options.purge_ms == 0 ||
-                     resident_units() > load_relaxed(&peak_units) + (options.cache >> UNIT_SHIFT)))
-        reserve_purge(true);
-}
+/* ---- purging ---- */
 
 /* Gives back the memory of the claimed units `mask` of a chunk; the bits that the kernel took. */
-static uint64_t chunk_purge(size_t chunk, uint64_t mask)
+static uint64_t pages_purge(size_t chunk, uint64_t mask)
 {
     uint64_t done = 0;
     while (mask != 0) {
@@ -464,38 +454,83 @@ static uint64_t chunk_purge(size_t chunk, uint64_t mask)
     return done;
 }
 
-size_t reserve_purge(bool all)
+/* Claims the free units of `old`, gives back their memory and frees them again: how many were. */
+static size_t units_purge(size_t chunk, uint64_t old)
 {
-    size_t given = 0;
-    uint64_t began = 0;
-    size_t end = reserve_chunks();
-    for (size_t c = 0; c < end; c++) {
-        struct chunk_words *w = &words[c];
-        uint64_t idle = load_relaxed(&w->free) & load_relaxed(&w->dirty);
-        if (idle == 0)
-            continue;
-        uint64_t old = all ? idle : idle & load_relaxed(&w->aged);
-        uint64_t seen = load_relaxed(&w->free);
-        while ((old &= seen) != 0 && !cas_acquire(&w->free, &seen, seen & ~old))
-            ; /* pairs with bits_give */
-        if (old != 0) {
-            uint64_t dirty = old & load_relaxed(&w->dirty); /* ours now: it may have been purged meanwhile */
-            began = began != 0 ? began : os_clock_ns();
-            uint64_t done = chunk_purge(c, dirty);
-            and_relaxed(&w->dirty, ~done);
-            and_relaxed(&w->aged, ~old);
-            sub_relaxed(&dirty_units, bits_count(done));
-            given += bits_count(done);
-            or_release(&w->free, old); /* pairs with claims: purged and marked so */
-        }
-        uint64_t young = idle & ~old;
-        if (young != 0)
-            or_relaxed(&w->aged, young);
-    }
-    if (given != 0) {
-        add_relaxed(&purged_units, given);
+    struct chunk_words *w = &words[chunk];
+    uint64_t seen = load_relaxed(&w->free);
+    while ((old &= seen) != 0 && !cas_acquire(&w->free, &seen, seen & ~old))
+        ; /* pairs with bits_give */
+    if (old == 0)
+        return 0;
+    uint64_t done = pages_purge(chunk, old & load_relaxed(&w->dirty));
+    and_relaxed(&w->dirty, ~done);
+    and_relaxed(&w->aged, ~old);
+    sub_relaxed(&dirty_units, bits_count(done));
+    or_release(&w->free, old); /* pairs with claims: purged and marked so */
+    return bits_count(done);
+}
+
+/* The free units of a chunk whose memory is still there. */
+ASH_INLINE uint64_t bits_idle(size_t chunk)
+{
+    return load_relaxed(&words[chunk].free) & load_relaxed(&words[chunk].dirty);
+}
+
+static size_t purge_account(size_t units, uint64_t began)
+{
+    if (units != 0) {
+        add_relaxed(&purged_units, units);
         add_relaxed(&purge_count, 1);
         add_relaxed(&purge_time, os_clock_ns() - began);
     }
-    return given << UNIT_SHIFT;
+    return units << UNIT_SHIFT;
+}
+
+size_t reserve_purge(bool all)
+{
+    size_t given = 0;
+    uint64_t began = os_clock_ns();
+    for (size_t c = 0, end = reserve_chunks(); c < end; c++) {
+        uint64_t idle = bits_idle(c);
+        uint64_t old = all ? idle : idle & load_relaxed(&words[c].aged);
+        if (old != 0)
+            given += units_purge(c, old);
+        if ((idle & ~old) != 0)
+            or_relaxed(&words[c].aged, idle & ~old);
+    }
+    return purge_account(given, began);
+}
+
+/* Gives back at least `units`, if so many are free, from the far end: claiming begins at the near one. */
+static void purge_far(size_t units)
+{
+    size_t given = 0;
+    uint64_t began = os_clock_ns();
+    for (size_t c = reserve_chunks(); c-- > 0 && given < units;) {
+        uint64_t idle = bits_idle(c);
+        if (idle != 0)
+            given += units_purge(c, idle);
+    }
+    purge_account(given, began);
+}
+
+/* ---- giving ---- */
+
+void reserve_give(size_t unit, size_t units)
+{
+    add_relaxed(&dirty_units, (int64_t)units);
+    bits_give(unit, units);
+    sub_relaxed(&used_units, units);
+    size_t chunk = unit / CHUNK_UNITS;
+    size_t hint = load_relaxed(&low);
+    while (hint > chunk && !cas_relaxed(&low, &hint, chunk))
+        ;
+    uint64_t peak = load_relaxed(&peak_units);
+    uint64_t bound = peak + peak / 8 + (options.cache >> UNIT_SHIFT);
+    uint64_t resident = resident_units();
+    if (ASH_UNLIKELY(options.purge_ms == 0))
+        reserve_purge(true);
+    else if (ASH_UNLIKELY(resident > bound))
+        purge_far(resident - bound + PURGE_SLACK);
 }

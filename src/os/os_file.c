@@ -46,8 +46,8 @@ static int open_at(const char *path, int flags)
 {
     long fd;
     do
-        fd = os_syscall6(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC | O_NOCTTY, 0644, 0,
-                         0);
+        fd =
+            os_syscall6(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC | O_NOCTTY, 0644, 0, 0);
     while (fd == -EINTR);
     return (int)fd;
 }

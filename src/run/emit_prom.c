@@ -13,7 +13,7 @@
 enum { NAME_CAP = 64 };
 
 /* `group` is "" or "class_". */
-static void metric_name(char out[NAME_CAP], const char *group, const struct stat *stat)
+static void metric_name(char out[NAME_CAP], const char *group, const struct stat_field *stat)
 {
     bool seconds = stat->unit == STAT_NS;
     size_t n = strlen(stat->name) - (seconds ? sizeof "_ns" - 1 : 0);
@@ -21,13 +21,13 @@ static void metric_name(char out[NAME_CAP], const char *group, const struct stat
              seconds ? "_seconds" : "", stat->kind == STAT_COUNTER ? "_total" : "");
 }
 
-static void put_header(struct fmt *f, const char *name, const struct stat *stat)
+static void put_header(struct fmt *f, const char *name, const struct stat_field *stat)
 {
     fmt_printf(f, "# HELP %s %s\n# TYPE %s %s\n", name, stat->help, name,
                stat->kind == STAT_COUNTER ? "counter" : "gauge");
 }
 
-static void put_value(struct fmt *f, const struct stat *stat, uint64_t v)
+static void put_value(struct fmt *f, const struct stat_field *stat, uint64_t v)
 {
     if (stat->unit == STAT_NS)
         fmt_printf(f, " %" PRIu64 ".%09" PRIu64 "\n", v / 1000000000, v % 1000000000);
@@ -35,7 +35,7 @@ static void put_value(struct fmt *f, const struct stat *stat, uint64_t v)
         fmt_printf(f, " %" PRIu64 "\n", v);
 }
 
-static void put_total(struct fmt *f, const struct stat *stat, const struct ash_stats *total)
+static void put_total(struct fmt *f, const struct stat_field *stat, const struct ash_stats *total)
 {
     char name[NAME_CAP];
     metric_name(name, "", stat);
@@ -44,7 +44,7 @@ static void put_total(struct fmt *f, const struct stat *stat, const struct ash_s
     put_value(f, stat, stat_value(stat, total));
 }
 
-static void put_column(struct fmt *f, const struct stat *stat)
+static void put_column(struct fmt *f, const struct stat_field *stat)
 {
     char name[NAME_CAP];
     metric_name(name, "class_", stat);

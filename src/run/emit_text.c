@@ -73,8 +73,8 @@ static void put_traffic(struct fmt *f, const struct ash_stats *t)
     fmt_printf(f, "  live        %12s   blocks, %s; %s of them large, %s\n",
                count(t->live_blocks).s, bytes(t->live_bytes).s, count(t->large_live_blocks).s,
                bytes(t->large_live_bytes).s);
-    fmt_printf(f, "  threads     %12s   and %s slabs of ended ones\n", count(t->threads).s,
-               count(t->orphan_slabs).s);
+    fmt_printf(f, "  threads     %12s   with a heap; %s slabs left by ended ones\n",
+               count(t->threads).s, count(t->orphan_slabs).s);
 }
 
 /* One line of the account of memory: a bar shows its part of what is held. */
@@ -91,9 +91,10 @@ static void put_memory(struct fmt *f, const struct ash_stats *t)
 {
     uint64_t held = t->used_bytes + t->dirty_bytes + t->meta_bytes;
     uint64_t known = t->live_bytes + t->cached_bytes + t->slab_free_bytes;
-    struct text took, wait;
+    struct text took;
+    char wait[40];
     fmt_time_text(took.s, t->purge_ns);
-    fmt_time_text(wait.s, (uint64_t)options.purge_ms * 1000000);
+    fmt_text(wait, sizeof wait, "free as a whole: back after %u ms", options.purge_ms);
 
     fmt_printf(f, "\n  memory held %12s   %s in use, peak %s", bytes(held).s,
                bytes(t->used_bytes).s, bytes(t->peak_bytes).s);
@@ -106,14 +107,14 @@ static void put_memory(struct fmt *f, const struct ash_stats *t)
     if (minus(t->used_bytes, known) > 0)
         put_share(f, "slab ends", minus(t->used_bytes, known), held,
                   "too small for a block, or in transit");
-    put_share(f, "unpurged", t->dirty_bytes, held, "free as a whole, goes back next");
+    put_share(f, "unpurged", t->dirty_bytes, held, wait);
     put_share(f, "records", t->meta_bytes, held, "the allocator's own");
-    fmt_printf(f, "  returned    %12s   to the system in %s purges, %s spent; purge after %s\n",
-               bytes(t->purged_bytes).s, count(t->purges).s, took.s, wait.s);
+    fmt_printf(f, "  returned    %12s   to the system in %s purges, which took %s\n",
+               bytes(t->purged_bytes).s, count(t->purges).s, took.s);
 }
 
 /* Formats of a row: the heading and the large blocks fit the same columns. */
-#define ROW "  %8s %10s %10s %6s %10s %10s %8s %7s %7s\n"
+#define ROW "  %8s %10s %10s %6s %10s %10s %9s %9s %7s\n"
 
 static void put_class(struct fmt *f, const struct ash_class_stats *c)
 {
@@ -126,8 +127,9 @@ static void put_class(struct fmt *f, const struct ash_class_stats *c)
 static void put_classes(struct fmt *f, const struct ash_stats *t)
 {
     uint64_t large = t->misses; /* less what the classes missed */
-    fmt_printf(f, "\n" ROW, "size", "hits", "misses", "hit %", "live", "live bytes", "cached",
-               "slabs", "waste %");
+    fmt_printf(f, "\n  Classes in use; waste is the part of their slabs that is not live.\n");
+    fmt_printf(f, ROW, "size", "hits", "misses", "hit %", "live", "live bytes", "cached", "slabs",
+               "waste %");
     struct ash_class_stats c;
     for (unsigned cls = 0; emit_next_class(&cls, &c);) {
         large = minus(large, c.misses);
@@ -139,9 +141,12 @@ static void put_classes(struct fmt *f, const struct ash_stats *t)
 
 void emit_text(struct fmt *f, const struct ash_stats *total)
 {
+    if (total->hits + total->misses == 0) {
+        fmt_printf(f, "ashlar: process %d has allocated nothing\n", os_pid());
+        return;
+    }
     fmt_printf(f, "ashlar: statistics of process %d\n\n", os_pid());
     put_traffic(f, total);
     put_memory(f, total);
-    if (total->hits + total->misses > 0)
-        put_classes(f, total);
+    put_classes(f, total);
 }

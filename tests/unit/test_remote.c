@@ -1,6 +1,7 @@
 /*
- * Remote frees, orphans and adoption: heaps are driven by hand from one thread, each state checked; then
- * threads that hand every block to a neighbour and come and go, with every slab accounted for at the end.
+ * Remote frees, orphans and adoption: heaps are driven by hand from one thread, each state checked;
+ * then threads that hand every block to a neighbour and come and go, with every slab accounted for
+ * at the end.
  */
 #include "heap/bin.h"
 #include "heap/boot.h"

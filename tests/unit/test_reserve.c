@@ -1,4 +1,7 @@
-/* The reserve: runs against a shadow map, coalescing, alignment, extension, purging, the limit; then threads. */
+/*
+ * The reserve: runs against a shadow map, coalescing, alignment, extension, purging, the limit;
+ * then threads.
+ */
 #include "mem/reserve.h"
 
 #include "base/bits.h"

@@ -1,4 +1,6 @@
-/* Sizes to classes and places to blocks, each against plain division, exhaustively, in both grains. */
+/*
+ * Sizes to classes and places to blocks, each against plain division, exhaustively, in both grains.
+ */
 #include "heap/sizeclass.h"
 #include "tap.h"
 

@@ -1,0 +1,95 @@
+/*
+ * The allocator under its own names (ashlar/malloc.h): for programs that link to the library and leave malloc
+ * alone, and for what malloc has no name for.
+ */
+#include "ashlar/malloc.h"
+
+#include "heap/front.h"
+#include "heap/verify.h"
+#include "mem/reserve.h"
+
+#include <errno.h>
+
+ASH_API void *ash_malloc(size_t n)
+{
+    return front_malloc(n);
+}
+
+ASH_API void *ash_calloc(size_t count, size_t n)
+{
+    return front_calloc(count, n);
+}
+
+ASH_API void *ash_realloc(void *p, size_t n)
+{
+    return front_realloc(p, n);
+}
+
+ASH_API void *ash_aligned_alloc(size_t align, size_t n)
+{
+    if (!is_pow2(align)) {
+        errno = EINVAL;
+        return NULL;
+    }
+    return front_aligned(align, n);
+}
+
+ASH_API void ash_free(void *p)
+{
+    front_free(p);
+}
+
+ASH_API void ash_free_sized(void *p, size_t n)
+{
+    front_free_sized(p, n);
+}
+
+ASH_API size_t ash_usable_size(const void *p)
+{
+    return front_usable(p);
+}
+
+ASH_API size_t ash_good_size(size_t n)
+{
+    return front_good_size(n);
+}
+
+ASH_API void ash_free_batch(void *const *ptrs, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        front_free(ptrs[i]);
+}
+
+ASH_API int ash_malloc_batch(const size_t *sizes, void **out, size_t count)
+{
+    int saved = errno;
+    for (size_t i = 0; i < count; i++) {
+        out[i] = front_malloc(sizes[i]);
+        if (out[i] == NULL) {
+            ash_free_batch(out, i);
+            errno = saved;
+            return -ENOMEM;
+        }
+    }
+    return 0;
+}
+
+ASH_API int ash_limit_set(size_t bytes)
+{
+    return reserve_limit_set(bytes);
+}
+
+ASH_API void ash_limit_get(size_t *limit, size_t *used)
+{
+    reserve_limit_get(limit, used);
+}
+
+ASH_API int ash_trim(void)
+{
+    return front_trim();
+}
+
+ASH_API int ash_verify(void)
+{
+    return verify_all();
+}

@@ -1,0 +1,378 @@
+/*
+ * run/emit with statistics made up here: JSON is read by a small parser, Prometheus text line by
+ * line against its grammar, the table by its columns. Each format must hold every field of the
+ * public structs with its exact value, and come out whole through a pipe.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* F_SETPIPE_SZ */
+#endif
+#include "tap.h"
+
+#include "ashlar/stats.h"
+#include "info/stats.h"
+#include "run/emit.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { TEXT_CAP = 1 << 16, CLASSES = 64, FIRST_PRIME = 1000003 };
+
+static char text[TEXT_CAP]; /* what the last dump wrote */
+static bool empty;          /* statistics of a process that never allocated */
+static bool huge;           /* every value is 2^64 - 1 */
+
+/* Field number `i` of everything: large, and different from all others. */
+static uint64_t made_up(size_t i)
+{
+    return huge ? UINT64_MAX : empty ? 0 : (uint64_t)(i + 1) * FIRST_PRIME + i;
+}
+
+static void fill(void *out, const struct stat_field *table, size_t n, size_t from)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint64_t v = made_up(from + i);
+        memcpy((char *)out + table[i].offset, &v, sizeof v);
+    }
+}
+
+int ash_stats_get(struct ash_stats *out)
+{
+    if (out->struct_size != sizeof *out)
+        return -EINVAL;
+    fill(out, stats_totals, STATS_TOTALS, 0);
+    return 0;
+}
+
+/* Every third class has never been used. */
+static bool class_used(unsigned cls)
+{
+    return !empty && cls % 3 != 1;
+}
+
+static size_t class_size_of(unsigned cls)
+{
+    return (cls + 1) * 64;
+}
+
+int ash_stats_class(unsigned cls, struct ash_class_stats *out)
+{
+    if (cls >= CLASSES)
+        return -EINVAL;
+    memset(out, 0, sizeof *out);
+    out->size = class_size_of(cls);
+    if (class_used(cls))
+        fill(out, stats_columns, STATS_COLUMNS, 1000 * (cls + 1));
+    return 0;
+}
+
+/* Dumps into `text` by way of a file. */
+static int dump_text(enum ash_format format)
+{
+    FILE *file = tmpfile();
+    if (file == NULL)
+        abort();
+    int status = ash_stats_dump(fileno(file), format);
+    rewind(file);
+    size_t n = fread(text, 1, sizeof text - 1, file);
+    text[n] = '\0';
+    fclose(file);
+    return status;
+}
+
+/* ---- JSON ---- */
+
+/* Skips one value of JSON; NULL when there is none. */
+static const char *json_value(const char *s);
+
+static const char *json_space(const char *s)
+{
+    return s + strspn(s, " \n");
+}
+
+static const char *json_string(const char *s)
+{
+    if (*s != '"')
+        return NULL;
+    for (s++; *s != '"'; s++)
+        if (*s == '\0' || *s == '\\' || (unsigned char)*s < ' ')
+            return NULL;
+    return s + 1;
+}
+
+/* The inside of an object or array, from behind its opening to behind `close`. */
+static const char *json_members(const char *s, char close)
+{
+    s = json_space(s);
+    if (*s == close)
+        return s + 1;
+    for (;;) {
+        s = json_space(s);
+        if (close == '}') {
+            s = json_string(s);
+            if (s == NULL || *json_space(s) != ':')
+                return NULL;
+            s = json_space(s) + 1;
+        }
+        s = json_value(json_space(s));
+        if (s == NULL)
+            return NULL;
+        s = json_space(s);
+        if (*s == close)
+            return s + 1;
+        if (*s++ != ',')
+            return NULL;
+    }
+}
+
+static const char *json_value(const char *s)
+{
+    if (*s == '{' || *s == '[')
+        return json_members(s + 1, *s == '{' ? '}' : ']');
+    if (*s == '"')
+        return json_string(s);
+    size_t digits = strspn(s, "0123456789");
+    return digits > 0 && (digits == 1 || *s != '0') ? s + digits : NULL;
+}
+
+static void test_json(const char *what)
+{
+    is_int(dump_text(ASH_JSON), 0, "JSON is written");
+    const char *end = json_value(text);
+    ok(end != NULL && strcmp(end, "\n") == 0, "one value and a newline: %s", what);
+
+    unsigned missing = 0;
+    char want[160];
+    for (size_t i = 0; i < STATS_TOTALS; i++) {
+        snprintf(want, sizeof want, "    \"%s\": %" PRIu64, stats_totals[i].name, made_up(i));
+        missing += strstr(text, want) == NULL;
+    }
+    is_int(missing, 0, "each total has its value");
+    snprintf(want, sizeof want, "\"pid\": %d,", (int)getpid());
+    ok(strstr(text, want) != NULL && strstr(text, "\"format\": 1,") != NULL, "process and format");
+
+    unsigned wrong = 0;
+    for (unsigned cls = 0; cls < CLASSES; cls++) {
+        snprintf(want, sizeof want, "{\"size\": %zu, \"hits\": %" PRIu64 ",", class_size_of(cls),
+                 made_up(1000 * (cls + 1)));
+        wrong += (strstr(text, want) != NULL) != class_used(cls);
+    }
+    is_int(wrong, 0, "the classes in use are there, the others are not");
+}
+
+/* ---- Prometheus ---- */
+
+static size_t name_length(const char *s)
+{
+    size_t n = 0;
+    while (isalnum((unsigned char)s[n]) || s[n] == '_')
+        n++;
+    return n > 0 && !isdigit((unsigned char)s[0]) ? n : 0;
+}
+
+/* The metric that HELP and TYPE have announced, and which of the two came last. */
+struct family {
+    char name[80];
+    bool typed;
+    bool counter;
+};
+
+static bool ends_in(const char *s, size_t n, const char *tail)
+{
+    size_t tail_n = strlen(tail);
+    return n >= tail_n && memcmp(s + n - tail_n, tail, tail_n) == 0;
+}
+
+/* Takes `# HELP name text` or `# TYPE name kind`. */
+static bool prom_comment(const char *line, struct family *family)
+{
+    const char *name = line + 7;
+    size_t n = name_length(name);
+    if (n == 0 || n >= sizeof family->name || name[n] != ' ' || strchr(line, '\\') != NULL)
+        return false;
+    if (strncmp(line, "# HELP ", 7) == 0) {
+        bool fresh = strncmp(family->name, name, n) != 0 || family->name[n] != '\0';
+        memcpy(family->name, name, n);
+        family->name[n] = '\0';
+        family->typed = false;
+        return fresh && name[n + 1] != '\0';
+    }
+    family->counter = strcmp(name + n, " counter") == 0;
+    bool named = strncmp(family->name, name, n) == 0 && family->name[n] == '\0';
+    bool fits = named && !family->typed && family->counter == ends_in(name, n, "_total");
+    family->typed = true;
+    return strncmp(line, "# TYPE ", 7) == 0 && fits &&
+           (family->counter || strcmp(name + n, " gauge") == 0);
+}
+
+/* Takes `name value` or `name{size="N"} value`, of the family announced before. */
+static bool prom_sample(const char *line, const struct family *family)
+{
+    size_t n = name_length(line);
+    bool known = n > 0 && family->typed && strlen(family->name) == n &&
+                 memcmp(family->name, line, n) == 0 && strncmp(line, "ashlar_", 7) == 0;
+    const char *s = line + n;
+    if (*s == '{') {
+        if (strncmp(s, "{size=\"", 7) != 0)
+            return false;
+        s += 7;
+        s += strspn(s, "0123456789");
+        if (strncmp(s, "\"}", 2) != 0)
+            return false;
+        s += 2;
+    }
+    size_t digits = *s == ' ' ? strspn(s + 1, "0123456789.") : 0;
+    return known && digits > 0 && s[1 + digits] == '\0';
+}
+
+static void test_prom(const char *what)
+{
+    is_int(dump_text(ASH_PROMETHEUS), 0, "Prometheus text is written");
+    ok(text[0] != '\0' && text[strlen(text) - 1] == '\n', "it ends its last line");
+    char *copy = strdup(text);
+    struct family family = {.typed = false};
+    unsigned bad = 0, samples = 0;
+    char *rest = copy;
+    for (char *line = strsep(&rest, "\n"); rest != NULL; line = strsep(&rest, "\n")) {
+        bool good = *line == '#' ? prom_comment(line, &family) : prom_sample(line, &family);
+        samples += *line != '#';
+        bad += !good;
+        if (!good)
+            printf("# bad line: %s\n", line);
+    }
+    free(copy);
+    is_int(bad, 0, what);
+    unsigned used = 0;
+    for (unsigned cls = 0; cls < CLASSES; cls++)
+        used += class_used(cls);
+    is_int(samples, STATS_TOTALS + (long long)used * STATS_COLUMNS, "a sample for each value");
+}
+
+static void test_prom_values(void)
+{
+    dump_text(ASH_PROMETHEUS);
+    char want[160];
+    snprintf(want, sizeof want, "\nashlar_misses_total %" PRIu64 "\n", made_up(1));
+    ok(strstr(text, want) != NULL, "a counter");
+    snprintf(want, sizeof want, "\nashlar_live_bytes %" PRIu64 "\n", made_up(4));
+    ok(strstr(text, want) != NULL, "a gauge");
+    snprintf(want, sizeof want, "\nashlar_class_hits_total{size=\"192\"} %" PRIu64 "\n",
+             made_up(3000));
+    ok(strstr(text, want) != NULL, "a class");
+    size_t ns = 0;
+    while (strcmp(stats_totals[ns].name, "purge_ns") != 0)
+        ns++;
+    snprintf(want, sizeof want, "\nashlar_purge_seconds_total 0.%09" PRIu64 "\n", made_up(ns));
+    ok(strstr(text, want) != NULL, "nanoseconds are shown in seconds");
+}
+
+/* ---- the table ---- */
+
+/* Lines that begin with a class size or "large"; all of one width. */
+static unsigned count_rows(size_t *width)
+{
+    unsigned rows = 0;
+    bool in_table = false;
+    char *copy = strdup(text);
+    char *rest = copy;
+    *width = 0;
+    for (char *line = strsep(&rest, "\n"); rest != NULL; line = strsep(&rest, "\n")) {
+        in_table |= strstr(line, "hit %") != NULL && strstr(line, "waste %") != NULL;
+        if (!in_table)
+            continue;
+        rows++;
+        *width = rows == 1 || *width == strlen(line) ? strlen(line) : 0;
+    }
+    free(copy);
+    return rows;
+}
+
+static void test_table(void)
+{
+    is_int(dump_text(ASH_TEXT), 0, "the table is written");
+    unsigned used = 0;
+    for (unsigned cls = 0; cls < CLASSES; cls++)
+        used += class_used(cls);
+    size_t width;
+    is_int(count_rows(&width), 1 + used + 1, "a heading, a row for each class in use, and large");
+    ok(width > 0 && width <= 100, "all rows are equally wide, and fit a terminal (%zu)", width);
+    const char *large = strstr(text, "\n     large ");
+    ok(large != NULL && strchr(large + 1, '\n')[1] == '\0', "large blocks come last");
+    ok(strstr(text, "100.1") == NULL && strstr(text, "\t") == NULL, "no odd figures");
+}
+
+static void test_edges(void)
+{
+    huge = true;
+    test_json("with the largest values");
+    test_prom("every line is right with the largest values");
+    is_int(dump_text(ASH_TEXT), 0, "the table with the largest values");
+    huge = false;
+    empty = true;
+    test_json("with no allocation");
+    test_prom("every line is right with no allocation");
+    is_int(dump_text(ASH_TEXT), 0, "the table with no allocation");
+    ok(strchr(text, '\n') != NULL && strchr(text, '\n')[1] == '\0', "is one line");
+    empty = false;
+}
+
+static void test_errors(void)
+{
+    errno = 77;
+    is_int(ash_stats_dump(STDOUT_FILENO, (enum ash_format)3), -EINVAL, "an unknown format");
+    is_int(ash_stats_dump(-1, ASH_TEXT), -EBADF, "a bad descriptor");
+    int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    if (full >= 0)
+        is_int(ash_stats_dump(full, ASH_JSON), -ENOSPC, "a full device");
+    else
+        skip("no /dev/full here", 1);
+    if (full >= 0)
+        close(full);
+    errno = 77;
+    ash_stats_dump(-1, ASH_PROMETHEUS);
+    is_int(errno, 77, "errno is kept");
+}
+
+/* A pipe that does not block and is read slowly: short writes and -EAGAIN on the way. */
+static void test_pipe(void)
+{
+    dump_text(ASH_PROMETHEUS);
+    size_t want = strlen(text), got = 0;
+    int fds[2];
+    if (pipe(fds) != 0)
+        abort();
+    fcntl(fds[1], F_SETFL, O_NONBLOCK);
+    fcntl(fds[1], F_SETPIPE_SZ, 4096);
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        close(fds[0]);
+        _exit(ash_stats_dump(fds[1], ASH_PROMETHEUS) == 0 ? 0 : 1);
+    }
+    close(fds[1]);
+    char part[1000];
+    ssize_t n;
+    while ((n = read(fds[0], part, sizeof part)) > 0) {
+        got += (size_t)n;
+        usleep(1000);
+    }
+    close(fds[0]);
+    is_int((long long)got, (long long)want, "all of it passes a slow pipe that does not block");
+}
+
+int main(void)
+{
+    test_json("with every field different");
+    test_prom("every line is right");
+    test_prom_values();
+    test_table();
+    test_edges();
+    test_errors();
+    test_pipe();
+    return tap_done();
+}

@@ -1,0 +1,58 @@
+/* The `ashlar` program: finds the command and runs it. */
+#include "ashlar.h"
+
+#include "ashlar/ashlar.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+struct command {
+    const char *name, *help;
+    int (*run)(int argc, char **argv);
+};
+
+static const struct command commands[] = {
+    {"run", "run a program under Ashlar: ashlar run [--stats] -- PROGRAM [ARGUMENT...]", command_run},
+    {"options", "list the ASHLAR_* environment variables", command_options},
+};
+
+enum { COMMANDS = sizeof commands / sizeof commands[0] };
+
+int usage_error(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fputs("ashlar: ", stderr);
+    vfprintf(stderr, format, args);
+    fputs("\n", stderr);
+    va_end(args);
+    return STATUS_USAGE;
+}
+
+static int help(FILE *out)
+{
+    fputs("usage: ashlar COMMAND [OPTION...]\n\n", out);
+    for (int i = 0; i < COMMANDS; i++)
+        fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].help);
+    fputs("\n`ashlar COMMAND --help` says more. Manual: ashlar(1), ashlar(7).\n", out);
+    return STATUS_OK;
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "";
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
+        return help(stdout);
+    if (strcmp(name, "--version") == 0) {
+        puts("ashlar " ASHLAR_VERSION);
+        return STATUS_OK;
+    }
+    for (int i = 0; i < COMMANDS; i++)
+        if (strcmp(name, commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    if (*name != '\0')
+        return usage_error("no command '%s'; `ashlar --help` lists them", name);
+    help(stderr);
+    return STATUS_USAGE;
+}
