@@ -23,6 +23,11 @@
 #define ASH_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
 #define ASH_CACHE_LINE 64
+/*
+ * For large, sparsely touched tables (not static). Linkers place common symbols behind all others, so the small
+ * variables share the page that ends the initialised data, which a starting process touches anyway.
+ */
+#define ASH_TABLE __attribute__((common, aligned(64)))
 #define ASH_LINE_ALIGNED _Alignas(ASH_CACHE_LINE)
 
 #define KIB ((size_t)1 << 10)

@@ -21,12 +21,12 @@
 
 const struct heap heap_none = {.bin = {[0 ... CLASS_COUNT - 1] = {NULL, BIN_FULL}}};
 const struct heap heap_ended = {.bin = {[0 ... CLASS_COUNT - 1] = {NULL, BIN_FULL}}};
-struct heap heap_late;
+ASH_TABLE struct heap heap_late;
 
 ASH_TLS struct heap *heap_tls = (struct heap *)(uintptr_t)&heap_none;
 
-_Atomic(struct heap *) heap_table[HEAPS_MAX];
-static _Atomic(uint64_t) closed[HEAPS_MAX / 64];
+ASH_TABLE _Atomic(struct heap *) heap_table[HEAPS_MAX];
+ASH_TABLE _Atomic(uint64_t) heap_closed[HEAPS_MAX / 64];
 static _Atomic(unsigned) heaps;
 static _Atomic(unsigned) open_heaps;
 
@@ -45,7 +45,7 @@ unsigned heap_open_count(void)
 /* Claims the closed heap `id`, if it is closed. */
 static bool closed_claim(unsigned id)
 {
-    _Atomic(uint64_t) *word = &closed[id / 64];
+    _Atomic(uint64_t) *word = &heap_closed[id / 64];
     uint64_t bit = (uint64_t)1 << (id % 64);
     uint64_t seen = load_relaxed(word);
     while ((seen & bit) != 0)
@@ -76,7 +76,7 @@ struct heap *heap_open(void)
     unsigned n = heap_count();
     struct heap *h = NULL;
     for (unsigned i = 0; i < n && h == NULL; i += 64) {
-        uint64_t seen = load_relaxed(&closed[i / 64]);
+        uint64_t seen = load_relaxed(&heap_closed[i / 64]);
         while (seen != 0 && h == NULL) {
             unsigned id = i + bits_lowest(seen);
             seen &= seen - 1;
@@ -94,7 +94,7 @@ struct heap *heap_open(void)
 void heap_close(struct heap *h)
 {
     sub_relaxed(&open_heaps, 1);
-    or_release(&closed[h->id / 64], (uint64_t)1 << (h->id % 64)); /* pairs with closed_claim */
+    or_release(&heap_closed[h->id / 64], (uint64_t)1 << (h->id % 64)); /* pairs with closed_claim */
 }
 
 /* ---- lists ---- */
@@ -290,7 +290,7 @@ void heap_reap(struct heap *h)
         struct heap *other = load_acquire(&heap_table[id]);
         if (other != NULL && load_relaxed(&other->inbox) != 0 && closed_claim(id)) {
             heap_abandon(other);
-            or_release(&closed[id / 64], (uint64_t)1 << (id % 64)); /* pairs with closed_claim */
+            or_release(&heap_closed[id / 64], (uint64_t)1 << (id % 64)); /* pairs with closed_claim */
         }
     }
 }

@@ -75,6 +75,7 @@ extern ASH_HIDDEN ASH_TLS struct heap *heap_tls;
 extern ASH_HIDDEN struct heap heap_late;
 
 extern ASH_HIDDEN _Atomic(struct heap *) heap_table[HEAPS_MAX];
+extern ASH_HIDDEN _Atomic(uint64_t) heap_closed[HEAPS_MAX / 64]; /* a bit a heap: no thread uses it */
 
 ASH_INLINE struct heap *heap_self(void)
 {

@@ -52,12 +52,21 @@ static bool same_text(struct span a, struct span b)
     return a.n == b.n && memcmp(a.s, b.s, a.n) == 0;
 }
 
+/* Characters before the first `stop`. libc's strcspn costs a small process two pages of its own. */
+static size_t length_to(const char *s, char stop)
+{
+    size_t n = 0;
+    while (s[n] != '\0' && s[n] != stop)
+        n++;
+    return n;
+}
+
 /* Takes the next of the alternatives off `rest`; false when there is none left. */
 static bool next_alternative(const char **rest, struct span *out)
 {
     if (**rest == '\0')
         return false;
-    *out = (struct span){*rest, strcspn(*rest, "|")};
+    *out = (struct span){*rest, length_to(*rest, '|')};
     *rest += out->n;
     *rest += **rest == '|';
     return true;
@@ -320,7 +329,7 @@ static void warn_value(const struct option *o, const char *value)
  */
 static void parse_variable(const char *variable, bool *seen)
 {
-    struct span name = {variable + PREFIX_N, strcspn(variable + PREFIX_N, "=")};
+    struct span name = {variable + PREFIX_N, length_to(variable + PREFIX_N, '=')};
     const char *value = name.s + name.n;
     value += *value == '=';
     for (size_t i = 0; i < ASH_COUNT(table); i++)

@@ -12,12 +12,8 @@
 
 #include "mem/classmap.h"
 
-struct chunk_table {
-    size_t header_bytes; /* const after boot */
-    _Atomic(char *) headers[WINDOW_CHUNKS];
-};
-
-extern ASH_HIDDEN struct chunk_table chunk_table;
+extern ASH_HIDDEN size_t chunk_header_bytes; /* const after boot */
+extern ASH_HIDDEN _Atomic(char *) chunk_headers[WINDOW_CHUNKS];
 
 /* Sets the size of a header: a multiple of the cache line. Before the first other call. */
 void chunk_boot(size_t header_bytes);
@@ -28,15 +24,15 @@ bool chunk_ensure(size_t unit, size_t units);
 /* The header of a unit that has one. */
 ASH_INLINE void *chunk_header(size_t unit)
 {
-    char *headers = load_acquire(&chunk_table.headers[unit / CHUNK_UNITS]); /* pairs with chunk_ensure */
-    return headers + (unit % CHUNK_UNITS) * chunk_table.header_bytes;
+    char *headers = load_acquire(&chunk_headers[unit / CHUNK_UNITS]); /* pairs with chunk_ensure */
+    return headers + (unit % CHUNK_UNITS) * chunk_header_bytes;
 }
 
 /* The header of any unit of the window, NULL where there never was one. */
 ASH_INLINE void *chunk_header_or_null(size_t unit)
 {
-    char *headers = load_acquire(&chunk_table.headers[unit / CHUNK_UNITS]); /* pairs with chunk_ensure */
-    return headers == NULL ? NULL : headers + (unit % CHUNK_UNITS) * chunk_table.header_bytes;
+    char *headers = load_acquire(&chunk_headers[unit / CHUNK_UNITS]); /* pairs with chunk_ensure */
+    return headers == NULL ? NULL : headers + (unit % CHUNK_UNITS) * chunk_header_bytes;
 }
 
 #endif

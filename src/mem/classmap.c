@@ -1,4 +1,4 @@
 #include "mem/classmap.h"
 
 struct window window;
-_Atomic(uint8_t) classmap[WINDOW_UNITS];
+ASH_TABLE _Atomic(uint8_t) classmap[WINDOW_UNITS];

@@ -20,12 +20,14 @@ struct meta_block {
 enum { FIRST_ROOM = 64 * 1024, BLOCK_BYTES = 512 * 1024 };
 
 /* All zero, so that it costs the file nothing and the process only the pages it reaches. */
-static union {
+union meta_first {
     struct meta_block block;
     char bytes[sizeof(struct meta_block) + FIRST_ROOM];
-} first __attribute__((aligned(4096)));
+};
+extern ASH_HIDDEN union meta_first meta_first;
+ASH_TABLE union meta_first meta_first;
 
-static _Atomic(struct meta_block *) current = &first.block;
+static _Atomic(struct meta_block *) current = &meta_first.block;
 static _Atomic(uint64_t) total;
 
 static struct meta_block *block_create(size_t n)

@@ -32,7 +32,8 @@ struct chunk_words {
     _Atomic(unsigned) state;
 };
 
-static struct chunk_words words[WINDOW_CHUNKS];
+extern ASH_HIDDEN struct chunk_words reserve_words[WINDOW_CHUNKS];
+ASH_TABLE struct chunk_words reserve_words[WINDOW_CHUNKS];
 static size_t window_chunks;           /* const after boot */
 static bool window_reserved;           /* const after boot: the window is one PROT_NONE mapping */
 static _Atomic(size_t) top;            /* chunks below this have been mapped */
@@ -106,8 +107,8 @@ int reserve_boot(void)
         return -ENOMEM;
     }
     store_relaxed(&mapped_chunks, 1);
-    store_relaxed(&words[0].state, MAPPED);
-    store_release(&words[0].free, ~(uint64_t)0); /* pairs with claims: the chunk is mapped */
+    store_relaxed(&reserve_words[0].state, MAPPED);
+    store_release(&reserve_words[0].free, ~(uint64_t)0); /* pairs with claims: the chunk is mapped */
     store_release(&top, 1);
     return 0;
 }
@@ -180,7 +181,7 @@ size_t reserve_chunks(void)
 
 uint64_t reserve_free_bits(size_t chunk)
 {
-    return load_acquire(&words[chunk].free);
+    return load_acquire(&reserve_words[chunk].free);
 }
 
 /* ---- bits of a run ---- */
@@ -197,7 +198,7 @@ static void bits_give(size_t unit, size_t units)
 {
     for (unsigned part; units != 0; unit += part, units -= part) {
         uint64_t mask = part_mask(unit, units, &part);
-        or_release(&words[unit / CHUNK_UNITS].free, mask); /* the run's content; pairs with bits_claim */
+        or_release(&reserve_words[unit / CHUNK_UNITS].free, mask); /* the run's content; pairs with bits_claim */
     }
 }
 
@@ -207,7 +208,7 @@ static bool bits_claim(size_t unit, size_t units)
     size_t left = units;
     size_t at = unit;
     for (unsigned part; left != 0; at += part, left -= part) {
-        struct chunk_words *w = &words[at / CHUNK_UNITS];
+        struct chunk_words *w = &reserve_words[at / CHUNK_UNITS];
         uint64_t mask = part_mask(at, left, &part);
         uint64_t seen = load_relaxed(&w->free);
         do {
@@ -225,7 +226,7 @@ static bool run_soil(size_t unit, size_t units)
 {
     bool zero = true;
     for (unsigned part; units != 0; unit += part, units -= part) {
-        struct chunk_words *w = &words[unit / CHUNK_UNITS];
+        struct chunk_words *w = &reserve_words[unit / CHUNK_UNITS];
         uint64_t mask = part_mask(unit, units, &part);
         uint64_t dirty = load_relaxed(&w->dirty) & mask; /* the owner's bits: nobody else changes them */
         if (dirty != mask)
@@ -256,15 +257,15 @@ static size_t find_short(size_t from, unsigned units, size_t align)
     uint64_t starts = align_bits(align);
     size_t end = reserve_chunks();
     for (size_t c = from; c < end; c++) {
-        uint64_t seen = load_relaxed(&words[c].free);
+        uint64_t seen = load_relaxed(&reserve_words[c].free);
         while (seen != 0) {
             uint64_t fits = bits_runs(seen, units) & starts;
             if (fits == 0)
                 break;
-            uint64_t warm = bits_runs(seen & load_relaxed(&words[c].dirty), units) & starts;
+            uint64_t warm = bits_runs(seen & load_relaxed(&reserve_words[c].dirty), units) & starts;
             unsigned at = bits_lowest(warm != 0 ? warm : fits);
             uint64_t mask = bits_mask(at, units);
-            if (cas_acquire(&words[c].free, &seen, seen & ~mask)) /* pairs with bits_give */
+            if (cas_acquire(&reserve_words[c].free, &seen, seen & ~mask)) /* pairs with bits_give */
                 return c * CHUNK_UNITS + at;
         }
     }
@@ -281,8 +282,8 @@ ASH_INLINE size_t unit_align(size_t unit, size_t align)
 /* The units of a chunk that a run may consist of. */
 ASH_INLINE uint64_t bits_wanted(size_t chunk, bool dirty)
 {
-    uint64_t free = load_relaxed(&words[chunk].free);
-    return dirty ? free & load_relaxed(&words[chunk].dirty) : free;
+    uint64_t free = load_relaxed(&reserve_words[chunk].free);
+    return dirty ? free & load_relaxed(&reserve_words[chunk].dirty) : free;
 }
 
 /* A run of any length, over the borders of chunks; with `dirty`, one whose pages are all there already. */
@@ -335,13 +336,13 @@ static size_t chunks_claim(size_t n, size_t align)
     for (; c + n <= window_chunks; c += step) {
         size_t got = 0;
         for (unsigned none = UNMAPPED; got < n; got++, none = UNMAPPED)
-            if (load_relaxed(&words[c + got].state) != UNMAPPED ||
-                !atomic_compare_exchange_strong(&words[c + got].state, &none, CLAIMED))
+            if (load_relaxed(&reserve_words[c + got].state) != UNMAPPED ||
+                !atomic_compare_exchange_strong(&reserve_words[c + got].state, &none, CLAIMED))
                 break;
         if (got == n)
             return c;
         for (size_t i = 0; i < got; i++)
-            store_relaxed(&words[c + i].state, UNMAPPED);
+            store_relaxed(&reserve_words[c + i].state, UNMAPPED);
     }
     return RESERVE_NONE;
 }
@@ -353,9 +354,9 @@ static void chunks_publish(size_t chunk, size_t n, size_t keep)
     for (size_t i = 0; i < n; i++) {
         size_t mine = size_min(keep, CHUNK_UNITS);
         keep -= mine;
-        store_relaxed(&words[chunk + i].state, MAPPED);
+        store_relaxed(&reserve_words[chunk + i].state, MAPPED);
         if (mine < CHUNK_UNITS) /* pairs with claims: the chunk is mapped */
-            store_release(&words[chunk + i].free, mine == 0 ? ~(uint64_t)0 : ~bits_mask(0, (unsigned)mine));
+            store_release(&reserve_words[chunk + i].free, mine == 0 ? ~(uint64_t)0 : ~bits_mask(0, (unsigned)mine));
     }
     size_t seen = load_relaxed(&top);
     while (seen < chunk + n && !cas_release(&top, &seen, chunk + n))
@@ -377,7 +378,7 @@ static int grow(size_t units, size_t align, size_t *unit)
     }
     if (status == -ENOMEM) {
         for (size_t i = 0; i < n; i++)
-            store_relaxed(&words[c + i].state, UNMAPPED);
+            store_relaxed(&reserve_words[c + i].state, UNMAPPED);
         return -ENOMEM;
     }
     for (size_t i = 0; i < n; i++) { /* somebody's mapping is in the way: find out where */
@@ -385,7 +386,7 @@ static int grow(size_t units, size_t align, size_t *unit)
         if (each == 0)
             chunks_publish(c + i, 1, 0);
         else
-            store_relaxed(&words[c + i].state, each == -EEXIST ? FOREIGN : UNMAPPED);
+            store_relaxed(&reserve_words[c + i].state, each == -EEXIST ? FOREIGN : UNMAPPED);
     }
     return -EEXIST;
 }
@@ -414,14 +415,14 @@ bool reserve_extend(size_t unit, size_t units, bool *zero)
     size_t last = (unit + units - 1) / CHUNK_UNITS;
     for (size_t c = unit / CHUNK_UNITS; c <= last; c++) { /* the chunks behind may not be mapped yet */
         unsigned none = UNMAPPED;
-        if (load_relaxed(&words[c].state) != UNMAPPED ||
-            !atomic_compare_exchange_strong(&words[c].state, &none, CLAIMED))
+        if (load_relaxed(&reserve_words[c].state) != UNMAPPED ||
+            !atomic_compare_exchange_strong(&reserve_words[c].state, &none, CLAIMED))
             continue;
         int status = chunks_map(c, 1);
         if (status == 0)
             chunks_publish(c, 1, 0);
         else
-            store_relaxed(&words[c].state, status == -EEXIST ? FOREIGN : UNMAPPED);
+            store_relaxed(&reserve_words[c].state, status == -EEXIST ? FOREIGN : UNMAPPED);
     }
     if (!bits_claim(unit, units)) {
         sub_relaxed(&used_units, units);
@@ -457,7 +458,7 @@ static uint64_t pages_purge(size_t chunk, uint64_t mask)
 /* Claims the free units of `old`, gives back their memory and frees them again: how many were. */
 static size_t units_purge(size_t chunk, uint64_t old)
 {
-    struct chunk_words *w = &words[chunk];
+    struct chunk_words *w = &reserve_words[chunk];
     uint64_t seen = load_relaxed(&w->free);
     while ((old &= seen) != 0 && !cas_acquire(&w->free, &seen, seen & ~old))
         ; /* pairs with bits_give */
@@ -474,7 +475,7 @@ static size_t units_purge(size_t chunk, uint64_t old)
 /* The free units of a chunk whose memory is still there. */
 ASH_INLINE uint64_t bits_idle(size_t chunk)
 {
-    return load_relaxed(&words[chunk].free) & load_relaxed(&words[chunk].dirty);
+    return load_relaxed(&reserve_words[chunk].free) & load_relaxed(&reserve_words[chunk].dirty);
 }
 
 static size_t purge_account(size_t units, uint64_t began)
@@ -493,11 +494,11 @@ size_t reserve_purge(bool all)
     uint64_t began = os_clock_ns();
     for (size_t c = 0, end = reserve_chunks(); c < end; c++) {
         uint64_t idle = bits_idle(c);
-        uint64_t old = all ? idle : idle & load_relaxed(&words[c].aged);
+        uint64_t old = all ? idle : idle & load_relaxed(&reserve_words[c].aged);
         if (old != 0)
             given += units_purge(c, old);
         if ((idle & ~old) != 0)
-            or_relaxed(&words[c].aged, idle & ~old);
+            or_relaxed(&reserve_words[c].aged, idle & ~old);
     }
     return purge_account(given, began);
 }

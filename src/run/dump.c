@@ -22,7 +22,8 @@ enum {
 /* Constant after dump_init. */
 static enum ash_format format;
 static bool at_exit;
-static char pattern[PATH_CAP]; /* "": standard error */
+extern ASH_HIDDEN char dump_pattern[PATH_CAP], dump_path[PATH_CAP];
+ASH_TABLE char dump_pattern[PATH_CAP]; /* "": standard error */
 static int stderr_copy = -1;
 static struct os_file_id stderr_id;
 static bool stderr_known; /* it was open when the process was started */
@@ -32,7 +33,7 @@ static bool stderr_known; /* it was open when the process was started */
  * midst of a dump
  */
 static _Atomic(int) dumper;
-static char path[PATH_CAP]; /* owned by the dump under way */
+ASH_TABLE char dump_path[PATH_CAP]; /* owned by the dump under way */
 
 bool dump_expand(char *out, size_t cap, const char *from, int pid)
 {
@@ -77,15 +78,15 @@ static int stderr_now(void)
 /* Answers as ash_stats_dump does. */
 static int dump_to_file(void)
 {
-    bool fits = dump_expand(path, sizeof path, pattern, os_pid());
-    int fd = fits ? os_open_write(path) : -ENAMETOOLONG;
+    bool fits = dump_expand(dump_path, sizeof dump_path, dump_pattern, os_pid());
+    int fd = fits ? os_open_write(dump_path) : -ENAMETOOLONG;
     int status = fd;
     if (fd >= 0) {
         status = ash_stats_dump(fd, format);
         os_close(fd);
     }
     if (status < 0)
-        warn_failed(path, -status);
+        warn_failed(dump_path, -status);
     return status;
 }
 
@@ -95,8 +96,8 @@ static void dump(void)
     struct os_sigpipe held;
     os_sigpipe_hold(&held);
     int status = 0;
-    int fd = pattern[0] == '\0' ? stderr_now() : -1;
-    if (pattern[0] != '\0')
+    int fd = dump_pattern[0] == '\0' ? stderr_now() : -1;
+    if (dump_pattern[0] != '\0')
         status = dump_to_file();
     else if (fd >= 0)
         status = ash_stats_dump(fd, format);
@@ -110,14 +111,14 @@ static bool dump_enter(void)
     int self = os_pid();
     int holder = load_relaxed(&dumper);
     while (holder != self)
-        if (cas_acquire(&dumper, &holder, self)) /* pairs with dump_leave: `path` is ours */
+        if (cas_acquire(&dumper, &holder, self)) /* pairs with dump_leave: `dump_path` is ours */
             return true;
     return false;
 }
 
 static void dump_leave(void)
 {
-    store_release(&dumper, 0); /* the use of `path`; pairs with dump_enter */
+    store_release(&dumper, 0); /* the use of `dump_path`; pairs with dump_enter */
 }
 
 static void dump_on_signal(int signal)
@@ -151,7 +152,7 @@ static void keep_path(const char *given)
     char cwd[PATH_CAP];
     bool relative = given[0] != '/' && os_cwd(cwd, sizeof cwd) == 0;
     struct fmt f;
-    fmt_init(&f, pattern, sizeof pattern, NULL, NULL);
+    fmt_init(&f, dump_pattern, sizeof dump_pattern, NULL, NULL);
     for (const char *s = cwd; relative && *s != '\0'; s++) {
         fmt_put(&f, s, 1);
         if (*s == '%') /* a directory's own, not to be expanded */
@@ -161,7 +162,7 @@ static void keep_path(const char *given)
     if (fmt_end(&f) != 0) {
         warn_failed(given, ENAMETOOLONG);
         at_exit = false;
-        pattern[0] = '\0';
+        dump_pattern[0] = '\0';
     }
 }
 
