@@ -9,7 +9,7 @@
 
 enum { LINE_CAP = 512 };
 
-static void say(const char *format, va_list args)
+static void say(int fd, const char *format, va_list args)
 {
     char line[LINE_CAP];
     struct fmt f;
@@ -21,14 +21,14 @@ static void say(const char *format, va_list args)
         if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
             line[i] = '?';
     line[f.len] = '\n';
-    os_write_all(STDERR_FILENO, line, f.len + 1);
+    os_write_all(fd, line, f.len + 1);
 }
 
 void fatal(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    say(format, args);
+    say(STDERR_FILENO, format, args);
     va_end(args);
     abort();
 }
@@ -37,6 +37,14 @@ void warn_line(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    say(format, args);
+    say(STDERR_FILENO, format, args);
+    va_end(args);
+}
+
+void warn_line_to(int fd, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say(fd, format, args);
     va_end(args);
 }

@@ -17,6 +17,9 @@ ASH_COLD _Noreturn void fatal(const char *format, ...) ASH_PRINTF(1, 2);
 /* The process goes on. */
 ASH_COLD void warn_line(const char *format, ...) ASH_PRINTF(1, 2);
 
+/* The same to another descriptor than standard error. */
+ASH_COLD void warn_line_to(int fd, const char *format, ...) ASH_PRINTF(2, 3);
+
 /*
  * ASH_ASSERT(condition) is for what costs a compare, ASH_AUDIT(statement) for walks over a
  * structure. Both run in debug builds (-DASH_DEBUG) only, and are compiled, never run, in the

@@ -53,15 +53,6 @@ bool dump_expand(char *out, size_t cap, const char *from, int pid)
     return fmt_end(&f) == 0;
 }
 
-static void warn_failed(const char *where, int error)
-{
-    const char *why = os_error_text(error);
-    if (why != NULL)
-        warn_line("cannot write statistics to %.*s: %s", SHOWN_MAX, where, why);
-    else
-        warn_line("cannot write statistics to %.*s: error %d", SHOWN_MAX, where, error);
-}
-
 /* The standard error of the start; -1 when it is gone. */
 static int stderr_now(void)
 {
@@ -73,6 +64,18 @@ static int stderr_now(void)
             return candidates[i];
     }
     return -1;
+}
+
+static void warn_failed(const char *where, int error)
+{
+    const char *why = os_error_text(error);
+    int fd = stderr_now();
+    if (fd < 0)
+        return;
+    if (why != NULL)
+        warn_line_to(fd, "cannot write statistics to %.*s: %s", SHOWN_MAX, where, why);
+    else
+        warn_line_to(fd, "cannot write statistics to %.*s: error %d", SHOWN_MAX, where, error);
 }
 
 /* Answers as ash_stats_dump does. */
@@ -163,6 +166,7 @@ static void keep_path(const char *given)
         warn_failed(given, ENAMETOOLONG);
         at_exit = false;
         dump_pattern[0] = '\0';
+        stderr_known = false; /* a signal's statistics go nowhere either */
     }
 }
 
@@ -185,10 +189,9 @@ void dump_init(void)
         format = ASH_PROMETHEUS;
 
     const char *colon = strchr(stats, ':');
+    keep_stderr();
     if (colon != NULL)
         keep_path(colon + 1);
-    else
-        keep_stderr();
     if (options.stats_signal == 0)
         return;
     int status = os_signal_handle(options.stats_signal, dump_on_signal);

@@ -1,0 +1,197 @@
+# Situations that a preloaded library meets: other loaders' games, limits, foreign allocators, secure execution, servers.
+. "$top_srcdir/tests/tap.sh"
+cd "$scratch" || exit 99
+
+build() { # NAME FLAGS... <source
+    name=$1
+    shift
+    cat >"$name.c"
+    $CC -O1 -o "$name" "$name.c" "$@" 2>"$name.log" || { sed 's/^/# /' "$name.log"; ok 1 "$name compiles"; }
+}
+
+run() { # COMMAND...: output of both streams under Ashlar
+    LD_PRELOAD=$LIBASHLAR "$@" 2>&1
+}
+
+# A program linked statically does not see the library.
+build static -static <<'END'
+#include <stdio.h>
+#include <stdlib.h>
+int main(void) { char *p = malloc(100); sprintf(p, "static %d", 42); puts(p); free(p); return 0; }
+END
+[ -x static ] && is "$(run ./static)" "static 42" "a static program is untouched"
+
+# A program with its own malloc keeps it: its definitions come first, and blocks never mix.
+build own <<'END'
+#include <stdio.h>
+#include <string.h>
+static char heap[1 << 22]; static size_t top; static int calls;
+void *malloc(size_t n) { calls++; void *p = heap + top; top += (n + 31) & ~15ul; return p; }
+void free(void *p) { (void)p; }
+void *calloc(size_t c, size_t n) { void *p = malloc(c * n); memset(p, 0, c * n); return p; }
+void *realloc(void *o, size_t n) { void *p = malloc(n); if (o) memcpy(p, o, n); return p; }
+int main(void) { char *p = strdup("own"); printf("%s %d\n", p, p >= heap && p < heap + sizeof heap && calls > 0); return 0; }
+END
+is "$(run ./own)" "own 1" "a program with its own malloc uses its own"
+
+# A plugin opened with RTLD_DEEPBIND finds libc's malloc first; its blocks are foreign here and are named.
+cat >plugin.c <<'END'
+#include <stdlib.h>
+#include <string.h>
+char *plugin_make(void) { char *p = malloc(64); strcpy(p, "deep"); return p; }
+void plugin_free(char *p) { free(p); }
+END
+$CC -O1 -fPIC -shared -o plugin.so plugin.c
+build deep -ldl <<'END'
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+int main(int argc, char **argv) {
+    void *h = dlopen("./plugin.so", RTLD_NOW | RTLD_DEEPBIND);
+    char *(*make)(void) = (char *(*)(void))dlsym(h, "plugin_make");
+    void (*give)(char *) = (void (*)(char *))dlsym(h, "plugin_free");
+    char *p = make(); puts(p); fflush(stdout);
+    if (argc > 1) free(p); else give(p);
+    dlclose(h);
+    return argv == NULL;
+}
+END
+is "$(run ./deep)" "deep" "RTLD_DEEPBIND: a plugin keeps to its own malloc"
+is "$(ASHLAR_ON_ERROR=warn run ./deep mix | sed 's/0x[0-9a-f]*/P/')" "deep
+ashlar: free of foreign pointer P" "RTLD_DEEPBIND: a block that crosses over is named, not obeyed"
+
+# LD_AUDIT puts a second libc, with its own malloc, beside the first.
+cat >audit.c <<'END'
+unsigned la_version(unsigned v) { return v; }
+END
+$CC -fPIC -shared -o audit.so audit.c
+is "$(LD_AUDIT=./audit.so run sh -c 'echo audit $((6 * 7))')" "audit 42" "LD_AUDIT"
+is "$(LD_AUDIT=./audit.so run ls -d .)" "." "LD_AUDIT, a program that allocates"
+
+# As the auditor itself the library works too.
+cat >auditor.c <<'END'
+#include <stdlib.h>
+unsigned la_version(unsigned v) { free(malloc(10)); return v; }
+END
+$CC -fPIC -shared -o auditor.so auditor.c "$LIBASHLAR"
+is "$(LD_LIBRARY_PATH=$(dirname "$LIBASHLAR") LD_AUDIT=./auditor.so ls -d . 2>&1)" "." "loaded by an auditor"
+
+# Address space limits.
+is "$( (ulimit -v 65536; run ls -d .) )" "." "ulimit -v 64 MiB"
+is "$( (ulimit -v 200000; run /usr/bin/env perl -e 'my @a = map { "x$_" } 1..50000; print scalar(@a)') )" 50000 "ulimit -v 200 MB, perl"
+
+# 64 threads that allocate, free each other's blocks and end while others run.
+build threads -pthread <<'END'
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+static _Atomic(char *) slot[512];
+static void *work(void *a) {
+    unsigned s = (unsigned)(unsigned long)a;
+    for (int i = 0; i < 5000; i++) {
+        s = s * 1664525 + 1013904223;
+        size_t n = 8 + (s >> 9) % 3000;
+        char *p = malloc(n);
+        memset(p, (int)(n & 127), n);
+        memcpy(p, &n, sizeof n);
+        char *q = __atomic_exchange_n((char **)&slot[(s >> 3) % 512], p, __ATOMIC_ACQ_REL);
+        if (q) { size_t m; memcpy(&m, q, sizeof m); for (size_t k = sizeof m; k < m; k++) if (q[k] != (char)(m & 127)) abort(); free(q); }
+    }
+    return NULL;
+}
+int main(void) {
+    pthread_t t[64];
+    for (int r = 0; r < 3; r++) {
+        for (long i = 0; i < 64; i++) pthread_create(&t[i], NULL, work, (void *)(i + r * 64 + 1));
+        for (int i = 0; i < 64; i++) pthread_join(t[i], NULL);
+    }
+    puts("64 threads");
+}
+END
+is "$(run ./threads)" "64 threads" "a program of 64 threads"
+is "$(ASHLAR_GRAIN=16 run ./threads)" "64 threads" "a program of 64 threads, grain 16"
+
+# A program that forks under load: each child works on and says so.
+build forks -pthread <<'END'
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static void *load(void *a) { for (;;) { void *p[50]; for (int i = 0; i < 50; i++) p[i] = malloc(20 + i * 40); for (int i = 0; i < 50; i++) free(p[i]); } return a; }
+int main(void) {
+    pthread_t t;
+    for (int i = 0; i < 4; i++) pthread_create(&t, NULL, load, NULL);
+    int good = 0;
+    for (int i = 0; i < 200; i++) {
+        pid_t pid = fork();
+        if (pid == 0) { void *p[100]; for (int k = 0; k < 100; k++) p[k] = malloc(k * 30); for (int k = 0; k < 100; k++) free(p[k]); _exit(7); }
+        int status; waitpid(pid, &status, 0); good += WIFEXITED(status) && WEXITSTATUS(status) == 7;
+    }
+    printf("%d children\n", good); fflush(stdout); _exit(0);
+}
+END
+is "$(run ./forks)" "200 children" "a program that forks under load"
+
+# Secure execution: the loader drops the preload of such programs or the library ignores its options.
+if [ "$(id -u)" = 0 ] && has setpriv; then
+    cat >env.c <<'END'
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+int main(void) { free(malloc(10)); printf("secure %lu\n", getauxval(AT_SECURE)); return 0; }
+END
+    chmod 755 "$scratch"
+    $CC -o secure env.c -Wl,-rpath,"$scratch" "$LIBASHLAR" && cp "$LIBASHLAR" "$scratch/libashlar.so.0"
+    chown root secure && chmod 4755 secure libashlar.so.0
+    got=$(setpriv --reuid=65534 --clear-groups env ASHLAR_STATS=1 ASHLAR_NONSENSE=1 ./secure 2>&1)
+    case $got in
+    "secure 1") ok 0 "a setuid program ignores ASHLAR_*" ;;
+    "secure 0"*) skip "a setuid program ignores ASHLAR_*" "file system mounted nosuid" ;;
+    *) is "$got" "secure 1" "a setuid program ignores ASHLAR_*" ;;
+    esac
+else
+    skip "a setuid program ignores ASHLAR_*" "needs root and setpriv"
+fi
+
+# The first process of a PID namespace.
+if unshare -pf --mount-proc true 2>/dev/null; then
+    is "$(run unshare -pf --mount-proc sh -c 'echo $$; ls -d /proc/1')" "1
+/proc/1" "process 1 of a PID namespace"
+else
+    skip "process 1 of a PID namespace" "namespaces are not allowed here"
+fi
+
+# redis under its own benchmark.
+if need redis-server redis-server && need redis-benchmark redis-tools; then
+    for grain in 64 16; do
+        LD_PRELOAD=$LIBASHLAR ASHLAR_GRAIN=$grain redis-server --port 0 --unixsocket "$scratch/redis.sock" --save '' \
+            --daemonize no --dir "$scratch" >redis.log 2>&1 &
+        pid=$!
+        i=0
+        while [ ! -S redis.sock ] && [ $i -lt 100 ]; do sleep 0.05; i=$((i + 1)); done
+        redis-benchmark -s "$scratch/redis.sock" -q -n 20000 -d 200 -P 8 -r 5000 -t set,get,lpush,lrange_100,hset >bench.log 2>&1
+        status=$?
+        redis-cli -s "$scratch/redis.sock" set answer 42 >/dev/null
+        is "$status $(redis-cli -s "$scratch/redis.sock" get answer)" "0 42" "redis under redis-benchmark, grain $grain"
+        redis-cli -s "$scratch/redis.sock" shutdown nosave >/dev/null 2>&1
+        wait $pid
+        is "$? $(grep -c '^ashlar' redis.log)" "0 0" "redis ends well and quiet"
+        rm -f redis.sock
+    done
+else
+    skip redis "not installed"
+fi
+
+if has java; then
+    cat >Try.java <<'END'
+public class Try { public static void main(String[] a) { long s = 0; for (int i = 0; i < 100000; i++) s += ("x" + i).hashCode(); System.out.println(s); } }
+END
+    plain=$(java Try.java 2>&1)
+    is "$(run java Try.java)" "$plain" "java"
+else
+    skip java "not installed"
+fi
+tap_done
