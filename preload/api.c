@@ -1,9 +1,10 @@
 /*
- * The allocator under its own names (ashlar/malloc.h): for programs that link to the library and leave malloc
- * alone, and for what malloc has no name for.
+ * The allocator under its own names (ashlar/malloc.h): for programs that link to the library and
+ * leave malloc alone, and for what malloc has no name for.
  */
 #include "ashlar/malloc.h"
 
+#include "heap/boot.h"
 #include "heap/front.h"
 #include "heap/verify.h"
 #include "mem/reserve.h"
@@ -76,7 +77,7 @@ ASH_API int ash_malloc_batch(const size_t *sizes, void **out, size_t count)
 
 ASH_API int ash_limit_set(size_t bytes)
 {
-    return reserve_limit_set(bytes);
+    return boot() ? reserve_limit_set(bytes) : -ENOMEM; /* boot sets what the environment says */
 }
 
 ASH_API void ash_limit_get(size_t *limit, size_t *used)

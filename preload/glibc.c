@@ -6,8 +6,8 @@
  *   hblks     large blocks                        hblkhd    bytes in large blocks
  *   keepcost  what malloc_trim would give back at least
  *
- * mallopt takes every parameter of glibc's and changes nothing: what they tune does not exist here, and a
- * program that sets them should not think that it failed.
+ * mallopt takes every parameter of glibc's and changes nothing: what they tune does not exist here,
+ * and a program that sets them should not think that it failed.
  */
 #include "ashlar/stats.h"
 #include "heap/front.h"
@@ -88,8 +88,8 @@ ASH_API void malloc_stats(void)
 
 static void info_class(FILE *out, const struct ash_class_stats *c)
 {
-    fprintf(out, "<size from=\"%zu\" to=\"%zu\" total=\"%llu\" count=\"%llu\"/>\n", c->size, c->size,
-            (unsigned long long)((c->capacity - c->live) * c->size),
+    fprintf(out, "<size from=\"%zu\" to=\"%zu\" total=\"%llu\" count=\"%llu\"/>\n", c->size,
+            c->size, (unsigned long long)((c->capacity - c->live) * c->size),
             (unsigned long long)(c->capacity - c->live));
 }
 

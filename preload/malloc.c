@@ -1,7 +1,8 @@
 /*
- * malloc and its family, as C, POSIX and glibc name them: each is the front's function and the rules that its
- * standard adds. Alignments: posix_memalign wants a power of two that is a multiple of a pointer's size;
- * aligned_alloc a power of two (C17, glibc since 2.38); memalign takes anything and rounds up, as glibc does.
+ * malloc and its family, as C, POSIX and glibc name them: each is the front's function and the
+ * rules that its standard adds. Alignments: posix_memalign wants a power of two that is a multiple
+ * of a pointer's size; aligned_alloc a power of two (C17, glibc since 2.38); memalign takes
+ * anything and rounds up, as glibc does.
  *
  * Requests above PTRDIFF_MAX fail with ENOMEM everywhere.
  */

@@ -1,11 +1,12 @@
 /*
  * The C++ operators new and delete, in C, by their mangled names (Itanium ABI, 64-bit size_t).
  *
- * An allocation that fails calls the program's new_handler, as long as there is one, and tries again; then the
- * throwing forms throw std::bad_alloc through libstdc++'s own function, and the nothrow forms return NULL. Both
- * are weak references, so the library needs libc alone: in a program without libstdc++ nobody calls these. The
- * file is compiled with -fexceptions, so that a handler's exception passes through; a nothrow form has no place
- * for one in C and lets it pass as well, where libstdc++ would swallow it.
+ * An allocation that fails calls the program's new_handler, as long as there is one, and tries
+ * again; then the throwing forms throw std::bad_alloc through libstdc++'s own function, and the
+ * nothrow forms return NULL. Both are weak references, so the library needs libc alone: in a
+ * program without libstdc++ nobody calls these. The file is compiled with -fexceptions, so that a
+ * handler's exception passes through; a nothrow form has no place for one in C and lets it pass as
+ * well, where libstdc++ would swallow it.
  */
 #include "heap/front.h"
 
@@ -49,21 +50,21 @@ ASH_INLINE void *new_any(size_t n, size_t align, bool throws)
     return ASH_LIKELY(p != NULL) ? p : new_slow(n, align, throws);
 }
 
-#define NEW(name, args, n, align, throws)                                                           \
-    ASH_API void *name args;                                                                        \
-    void *name args                                                                                 \
-    {                                                                                               \
-        return new_any(n, align, throws);                                                           \
+#define NEW(name, args, n, align, throws)                                                          \
+    ASH_API void *name args;                                                                       \
+    void *name args                                                                                \
+    {                                                                                              \
+        return new_any(n, align, throws);                                                          \
     }
 
-#define DELETE(name, args, call)                                                                    \
-    ASH_API void name args;                                                                         \
-    void name args                                                                                  \
-    {                                                                                               \
-        call;                                                                                       \
+#define DELETE(name, args, call)                                                                   \
+    ASH_API void name args;                                                                        \
+    void name args                                                                                 \
+    {                                                                                              \
+        call;                                                                                      \
     }
 
-#define NOTHROW const struct nothrow *t __attribute__((unused))
+#define NOTHROW      const struct nothrow *t __attribute__((unused))
 #define UNUSED_ALIGN size_t align __attribute__((unused))
 
 NEW(_Znwm, (size_t n), n, ALIGN_NONE, true)

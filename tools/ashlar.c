@@ -13,7 +13,8 @@ struct command {
 };
 
 static const struct command commands[] = {
-    {"run", "run a program under Ashlar: ashlar run [--stats] -- PROGRAM [ARGUMENT...]", command_run},
+    {"run", "run a program under Ashlar: ashlar run [--stats] -- PROGRAM [ARGUMENT...]",
+     command_run},
     {"options", "list the ASHLAR_* environment variables", command_options},
 };
 

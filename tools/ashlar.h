@@ -1,6 +1,7 @@
 /*
- * The commands of the `ashlar` program: one file each, listed in tools/ashlar.c. A command gets its own name as
- * argv[0] and returns the exit status: 0, 1 when it could not do its work, 2 for a wrong command line.
+ * The commands of the `ashlar` program: one file each, listed in tools/ashlar.c. A command gets its
+ * own name as argv[0] and returns the exit status: 0, 1 when it could not do its work, 2 for a
+ * wrong command line.
  */
 #ifndef ASHLAR_TOOLS_ASHLAR_H
 #define ASHLAR_TOOLS_ASHLAR_H

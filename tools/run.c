@@ -1,5 +1,6 @@
 /*
- * ashlar run: sets the environment and becomes the program, so exit status and signals are the program's own.
+ * ashlar run: sets the environment and becomes the program, so exit status and signals are the
+ * program's own.
  *
  * The library is the one beside the tool (a build tree), else the installed one.
  */
@@ -86,15 +87,18 @@ int command_run(int argc, char **argv)
         if (strcmp(argv[i], "--help") == 0)
             return help();
         if (!set_option(argv[i]))
-            return usage_error("run: option '%s' is not known or lacks its value; see `ashlar run --help`",
-                               argv[i]);
+            return usage_error(
+                "run: option '%s' is not known or lacks its value; see `ashlar run --help`",
+                argv[i]);
     }
     if (i == argc)
         return usage_error("run: no program given; see `ashlar run --help`");
     char library[2 * PATH_MAX];
     if (!find_library(library, sizeof library)) {
-        fprintf(stderr, "ashlar: libashlar.so is neither beside this program nor in %s; install it or run "
-                        "from the build tree\n", ASHLAR_LIBDIR);
+        fprintf(stderr,
+                "ashlar: libashlar.so is neither beside this program nor in %s; install it or run "
+                "from the build tree\n",
+                ASHLAR_LIBDIR);
         return STATUS_FAILED;
     }
     preload(library);

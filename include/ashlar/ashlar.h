@@ -7,7 +7,7 @@
 #define ASHLAR_VERSION_MAJOR 0
 #define ASHLAR_VERSION_MINOR 1
 #define ASHLAR_VERSION_PATCH 0
-#define ASHLAR_VERSION "0.1.0"
+#define ASHLAR_VERSION       "0.1.0"
 
 #include <ashlar/malloc.h>
 #include <ashlar/stats.h>

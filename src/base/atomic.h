@@ -2,14 +2,16 @@
  * Atomics by the name of their order, and the page on the memory model.
  *
  * Rules of this project:
- *  1. Shared words are declared _Atomic and touched through these wrappers only. The name at the call says
- *     the order; the comment at the call says what is published and which load or store it pairs with.
- *  2. relaxed: the word carries no other data (counters, hints, marks of a class map that a pointer's own
- *     hand-over already orders). acquire/release: the word publishes other memory. seq_cst: nowhere; no
- *     protocol here needs two independent words to be seen in one order.
- *  3. A counter has one writer. counter_add is a relaxed load and store, no locked instruction; readers
- *     merge what all writers hold and may see a count a moment old, never a torn one.
- *  4. Compare-and-swap takes the expected value by address, as C11 does, and is the weak form: callers loop.
+ *  1. Shared words are declared _Atomic and touched through these wrappers only. The name at the
+ *     call says the order; the comment at the call says what is published and which load or store
+ *     it pairs with.
+ *  2. relaxed: the word carries no other data (counters, hints, marks of a class map that a
+ *     pointer's own hand-over already orders). acquire/release: the word publishes other memory.
+ *     seq_cst: nowhere; no protocol here needs two independent words to be seen in one order.
+ *  3. A counter has one writer. counter_add is a relaxed load and store, no locked instruction;
+ *     readers merge what all writers hold and may see a count a moment old, never a torn one.
+ *  4. Compare-and-swap takes the expected value by address, as C11 does, and is the weak form:
+ *     callers loop.
  *
  * There is no race that is called benign: ThreadSanitizer runs without a suppression file.
  */
@@ -20,31 +22,31 @@
 
 #include <stdatomic.h>
 
-#define load_relaxed(p) atomic_load_explicit((p), memory_order_relaxed)
-#define load_acquire(p) atomic_load_explicit((p), memory_order_acquire)
+#define load_relaxed(p)     atomic_load_explicit((p), memory_order_relaxed)
+#define load_acquire(p)     atomic_load_explicit((p), memory_order_acquire)
 #define store_relaxed(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
 #define store_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
 
 #define exchange_acq_rel(p, v) atomic_exchange_explicit((p), (v), memory_order_acq_rel)
 #define exchange_acquire(p, v) atomic_exchange_explicit((p), (v), memory_order_acquire)
 
-#define cas_relaxed(p, expected, v)                                                                 \
+#define cas_relaxed(p, expected, v)                                                                \
     atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_relaxed,              \
                                           memory_order_relaxed)
-#define cas_acquire(p, expected, v)                                                                 \
+#define cas_acquire(p, expected, v)                                                                \
     atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_acquire,              \
                                           memory_order_relaxed)
-#define cas_release(p, expected, v)                                                                 \
+#define cas_release(p, expected, v)                                                                \
     atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_release,              \
                                           memory_order_relaxed)
-#define cas_acq_rel(p, expected, v)                                                                 \
+#define cas_acq_rel(p, expected, v)                                                                \
     atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_acq_rel,              \
                                           memory_order_acquire)
 
 #define add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
 #define sub_relaxed(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)
-#define or_relaxed(p, v) atomic_fetch_or_explicit((p), (v), memory_order_relaxed)
-#define or_release(p, v) atomic_fetch_or_explicit((p), (v), memory_order_release)
+#define or_relaxed(p, v)  atomic_fetch_or_explicit((p), (v), memory_order_relaxed)
+#define or_release(p, v)  atomic_fetch_or_explicit((p), (v), memory_order_release)
 #define and_relaxed(p, v) atomic_fetch_and_explicit((p), (v), memory_order_relaxed)
 
 /* Single-writer counter: see rule 3. */

@@ -1,6 +1,6 @@
 /*
- * Compiler attributes, constants of the machine, and alignment arithmetic. No state, no system calls:
- * every other header may include this one.
+ * Compiler attributes, constants of the machine, and alignment arithmetic. No state, no system
+ * calls: every other header may include this one.
  */
 #ifndef ASH_BASE_H
 #define ASH_BASE_H
@@ -11,23 +11,24 @@
 
 #define ASH_API __attribute__((visibility("default")))
 /* For declarations of data: reached without the global offset table. */
-#define ASH_HIDDEN __attribute__((visibility("hidden")))
-#define ASH_INLINE static inline __attribute__((always_inline))
-#define ASH_NOINLINE __attribute__((noinline))
-#define ASH_COLD __attribute__((noinline, cold))
-#define ASH_MALLOC __attribute__((malloc))
+#define ASH_HIDDEN              __attribute__((visibility("hidden")))
+#define ASH_INLINE              static inline __attribute__((always_inline))
+#define ASH_NOINLINE            __attribute__((noinline))
+#define ASH_COLD                __attribute__((noinline, cold))
+#define ASH_MALLOC              __attribute__((malloc))
 #define ASH_PRINTF(text, first) __attribute__((__format__(__printf__, text, first)))
-#define ASH_TLS __thread __attribute__((tls_model("initial-exec")))
+#define ASH_TLS                 __thread __attribute__((tls_model("initial-exec")))
 
-#define ASH_LIKELY(x) __builtin_expect(!!(x), 1)
+#define ASH_LIKELY(x)   __builtin_expect(!!(x), 1)
 #define ASH_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
 #define ASH_CACHE_LINE 64
 /*
- * For large, sparsely touched tables (not static). Linkers place common symbols behind all others, so the small
- * variables share the page that ends the initialised data, which a starting process touches anyway.
+ * For large, sparsely touched tables (not static). Linkers place common symbols behind all others,
+ * so the small variables share the page that ends the initialised data, which a starting process
+ * touches anyway.
  */
-#define ASH_TABLE __attribute__((common, aligned(64)))
+#define ASH_TABLE        __attribute__((common, aligned(64)))
 #define ASH_LINE_ALIGNED _Alignas(ASH_CACHE_LINE)
 
 #define KIB ((size_t)1 << 10)

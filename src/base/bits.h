@@ -30,8 +30,8 @@ ASH_INLINE uint64_t bits_mask(unsigned at, unsigned n)
 }
 
 /*
- * The bits at which a run of `n` set bits begins, n in 1..64: each round halves what is left to ask for,
- * so 64 takes six rounds.
+ * The bits at which a run of `n` set bits begins, n in 1..64: each round halves what is left to ask
+ * for, so 64 takes six rounds.
  */
 ASH_INLINE uint64_t bits_runs(uint64_t x, unsigned n)
 {

@@ -2,13 +2,14 @@
 
 #include "heap/error.h"
 #include "heap/remote.h"
+#include "heap/slabs.h"
 
 enum {
-    CAP_START_BYTES = 4 * 1024,   /* what a list may hold at first … */
-    CAP_START_LEAST = 2,          /* … but at least so many blocks */
+    CAP_START_BYTES = 4 * 1024, /* what a list may hold at first … */
+    CAP_START_LEAST = 2,        /* … but at least so many blocks */
     CAP_START_MOST = 64,
-    CAP_BYTES = 256 * 1024,       /* what it may hold after doubling … */
-    CAP_LEAST = 4,                /* … but at least so many blocks */
+    CAP_BYTES = 256 * 1024, /* what it may hold after doubling … */
+    CAP_LEAST = 4,          /* … but at least so many blocks */
     CAP_MOST = 1024,
     BATCH_START_BYTES = 512,
     BATCH_START_MOST = 8,
@@ -65,7 +66,7 @@ static unsigned send_home(struct heap *h, unsigned cls, struct block *p)
         struct slab *s = slab_of(cls, p);
         if (load_relaxed(&s->owner) != h)
             group_add(h, groups, s, p);
-        else if (ASH_UNLIKELY(!heap_put(h, s, p)))
+        else if (ASH_UNLIKELY(!slabs_put(h, s, p)))
             error_double_free(p);
     }
     for (unsigned i = 0; i < GROUPS; i++)
@@ -150,19 +151,20 @@ void bin_attend(struct heap *h, unsigned cls)
 struct block *bin_refill(struct heap *h, unsigned cls)
 {
     struct heap_class *hc = &h->of[cls];
-    struct slab *s = heap_slab(h, cls);
+    struct slab *s = slabs_find(h, cls);
     if (s == NULL)
         return NULL;
     size_t size = class_size(cls);
-    unsigned batch = hc->batch != 0 ? hc->batch : clamp(BATCH_START_BYTES / size, 1, BATCH_START_MOST);
+    unsigned batch =
+        hc->batch != 0 ? hc->batch : clamp(BATCH_START_BYTES / size, 1, BATCH_START_MOST);
     struct chain c = slab_take(s, batch);
     if (s->free == 0)
-        heap_settle(h, s);
+        slabs_settle(h, s);
     while (c.count < batch && hc->partial != NULL) {
         s = hc->partial;
         struct chain more = slab_take(s, batch - c.count);
         if (s->free == 0)
-            heap_settle(h, s);
+            slabs_settle(h, s);
         c.tail->next = more.head;
         c.tail = more.tail;
         c.count += more.count;
@@ -186,7 +188,7 @@ void bin_free_direct(struct heap *h, unsigned cls, void *p)
     struct block *b = p;
     heap_count_up(h, cls, direct, 1);
     if (load_relaxed(&s->owner) == h) {
-        if (!heap_put(h, s, p))
+        if (!slabs_put(h, s, p))
             error_double_free(p);
         return;
     }

@@ -1,14 +1,15 @@
 /*
- * The thread cache: per size class a last-in first-out list of free blocks, and behind it the exchange of
- * blocks with slabs in batches.
+ * The thread cache: per size class a last-in first-out list of free blocks, and behind it the
+ * exchange of blocks with slabs in batches.
  *
- * A hit is a pop and one add, which counts the hit and the block (see struct bin). The bound of a list
- * adapts: it doubles when the list is full although misses came since it was full last (blocks go in and
- * out), and starts over when the class was idle for a housekeeping round, which also sends the blocks home.
- * Batches of refills double from a few blocks on, up to BATCH_BYTES.
+ * A hit is a pop and one add, which counts the hit and the block (see struct bin). The bound of a
+ * list adapts: it doubles when the list is full although misses came since it was full last (blocks
+ * go in and out), and starts over when the class was idle for a housekeeping round, which also
+ * sends the blocks home. Batches of refills double from a few blocks on, up to BATCH_BYTES.
  *
- * When a list is full, its older half goes home: own blocks to their slabs' bitmaps, others' grouped by slab,
- * one compare-and-swap a group (the batching at the sender of Filipowicz et al., BatchIt, ISMM 2024).
+ * When a list is full, its older half goes home: own blocks to their slabs' bitmaps, others'
+ * grouped by slab, one compare-and-swap a group (the batching at the sender of Filipowicz et al.,
+ * BatchIt, ISMM 2024).
  */
 #ifndef ASH_BIN_H
 #define ASH_BIN_H
@@ -20,7 +21,10 @@ ASH_INLINE unsigned bin_room(const struct bin *b)
     return (unsigned)(BIN_FULL - (load_relaxed(&b->word) & 0xffff));
 }
 
-/* The newest block of the list, its mark not yet cleared; NULL when the list is empty. Counts a hit. */
+/*
+ * The newest block of the list, its mark not yet cleared; NULL when the list is empty. Counts a
+ * hit.
+ */
 ASH_INLINE struct block *bin_pop(struct bin *b)
 {
     struct block *p = b->head;
@@ -42,8 +46,8 @@ ASH_INLINE void bin_push(struct bin *b, uint64_t word, void *block)
 }
 
 /*
- * A block from a slab for the caller, and a batch of others for the list, which is empty. The block's mark is
- * not yet cleared. Counts a miss; NULL: no memory.
+ * A block from a slab for the caller, and a batch of others for the list, which is empty. The
+ * block's mark is not yet cleared. Counts a miss; NULL: no memory.
  */
 struct block *bin_refill(struct heap *h, unsigned cls);
 

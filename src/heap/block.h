@@ -1,11 +1,12 @@
 /*
- * What a free block looks like. A block that is in a thread's cache, on a slab's remote word or free in its
- * slab after having been used once holds two words:
+ * What a free block looks like. A block that is in a thread's cache, on a slab's remote word or
+ * free in its slab after having been used once holds two words:
  *   next   the list it is on
  *   mark   a secret of the process, mixed with the block's own address
- * A block that is handed out has its mark cleared, so that finding the mark in a block that is being freed
- * means that the block is free already. The address in the mark keeps copies of stale memory from looking like
- * one. A second mark says that no byte behind the two words was ever written: calloc need not clear it.
+ * A block that is handed out has its mark cleared, so that finding the mark in a block that is
+ * being freed means that the block is free already. The address in the mark keeps copies of stale
+ * memory from looking like one. A second mark says that no byte behind the two words was ever
+ * written: calloc need not clear it.
  */
 #ifndef ASH_BLOCK_H
 #define ASH_BLOCK_H

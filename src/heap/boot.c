@@ -1,10 +1,11 @@
 /*
- * The environment is read from the process's initial stack where libc shows it (glibc's __libc_stack_end),
- * since `environ` is not set yet when the dynamic loader makes the first allocation; else from `environ`.
+ * The environment is read from the process's initial stack where libc shows it (glibc's
+ * __libc_stack_end), since `environ` is not set yet when the dynamic loader makes the first
+ * allocation; else from `environ`.
  *
- * Two threads can meet here only if both were made before anything allocated, which no libc's thread creation
- * and no dynamically linked program does, since the library's constructor boots it; then the second one waits.
- * After that, boot is one load.
+ * Two threads can meet here only if both were made before anything allocated, which no libc's
+ * thread creation and no dynamically linked program does, since the library's constructor boots it;
+ * then the second one waits. After that, boot is one load.
  */
 #include "heap/boot.h"
 

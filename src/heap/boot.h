@@ -6,7 +6,10 @@
 
 #include "base/base.h"
 
-/* True when the allocator is ready. False: the system refuses the first mapping; it may be tried again. */
+/*
+ * True when the allocator is ready. False: the system refuses the first mapping; it may be tried
+ * again.
+ */
 bool boot(void);
 
 #endif

@@ -3,7 +3,7 @@
 #include "info/options.h"
 #include "os/check.h"
 
-#define error_say(...)                                                                              \
+#define error_say(...)                                                                             \
     (options.on_error == OPTION_ON_ERROR_WARN ? warn_line(__VA_ARGS__) : fatal(__VA_ARGS__))
 
 void error_double_free(const void *p)

@@ -1,6 +1,6 @@
 /*
- * What is said of a wrong pointer, and what happens then: the process is aborted, or goes on without the call
- * having done anything when ASHLAR_ON_ERROR=warn.
+ * What is said of a wrong pointer, and what happens then: the process is aborted, or goes on
+ * without the call having done anything when ASHLAR_ON_ERROR=warn.
  */
 #ifndef ASH_ERROR_H
 #define ASH_ERROR_H

@@ -4,6 +4,7 @@
 #include "heap/error.h"
 #include "heap/large.h"
 #include "heap/remote.h"
+#include "heap/slabs.h"
 #include "heap/thread.h"
 #include "mem/reserve.h"
 #include "os/os_mem.h"
@@ -38,9 +39,9 @@ static void *take_hard(struct heap *h, struct request *r)
 {
     thread_round();
     bin_drain(h);
-    heap_collect(h);
-    heap_shrink(h);
-    heap_reap(h);
+    slabs_collect(h);
+    slabs_shrink(h);
+    slabs_reap(h);
     reserve_purge(true);
     return take(h, r);
 }
@@ -114,7 +115,10 @@ void *front_calloc(size_t count, size_t n)
     return front_calloc_slow(bytes);
 }
 
-/* The smallest class that holds `n` bytes and whose blocks all lie at multiples of `align` <= SMALL_MAX. */
+/*
+ * The smallest class that holds `n` bytes and whose blocks all lie at multiples of `align` <=
+ * SMALL_MAX.
+ */
 static unsigned class_aligned(size_t align, size_t n)
 {
     unsigned cls = class_of(align_up(size_max(n, 1), align));
@@ -148,7 +152,10 @@ void *front_aligned(size_t align, size_t n)
 
 /* ---- freeing ---- */
 
-/* The block is marked as free: is it? Its own list or its slab may prove it, else the mark itself does. */
+/*
+ * The block is marked as free: is it? Its own list or its slab may prove it, else the mark itself
+ * does.
+ */
 static bool check_small(const char *verb, unsigned cls, const void *p)
 {
     if (ASH_UNLIKELY(!class_is_block(&size_classes.of[cls], p))) {
@@ -227,7 +234,8 @@ static size_t holds(const char *verb, const void *p)
 void front_free_sized(void *p, size_t n)
 {
     unsigned cls = classmap_at(p);
-    if (ASH_UNLIKELY(cls == 0 || class_of(size_min(n, SMALL_MAX)) != cls || n > SMALL_MAX) && p != NULL) {
+    if (ASH_UNLIKELY(cls == 0 || class_of(size_min(n, SMALL_MAX)) != cls || n > SMALL_MAX) &&
+        p != NULL) {
         size_t bytes = holds("free_sized", p);
         if (bytes == 0)
             return;
@@ -318,9 +326,9 @@ int front_trim(void)
         return 0;
     thread_round();
     bin_drain(h);
-    heap_collect(h);
-    heap_shrink(h);
-    heap_reap(h);
+    slabs_collect(h);
+    slabs_shrink(h);
+    slabs_reap(h);
     thread_leave(h);
     return reserve_purge(true) != 0;
 }

@@ -1,10 +1,11 @@
 /*
- * The front: what malloc and its family are. The hit paths are here, inline; everything else is behind one
- * call of a function whose name ends in _slow. The only module that sets errno: ENOMEM when an allocation
- * returns NULL; freeing leaves errno alone.
+ * The front: what malloc and its family are. The hit paths are here, inline; everything else is
+ * behind one call of a function whose name ends in _slow. The only module that sets errno: ENOMEM
+ * when an allocation returns NULL; freeing leaves errno alone.
  *
- * free checks, in this order: is the class map's answer a class whose list has room (no: a large block, a
- * foreign pointer, a full list, a thread without a heap, or time to look at the clock); is it the first byte of a block; is it marked free.
+ * free checks, in this order: is the class map's answer a class whose list has room (no: a large
+ * block, a foreign pointer, a full list, a thread without a heap, or time to look at the clock); is
+ * it the first byte of a block; is it marked free.
  */
 #ifndef ASH_FRONT_H
 #define ASH_FRONT_H
@@ -42,7 +43,8 @@ ASH_INLINE void front_free(void *p)
     size_t cls = (size_t)load_relaxed(&classmap[unit]) * CLASS_STRIDE;
     struct bin *b = heap_bin(heap_self(), cls);
     uint64_t word = load_relaxed(&b->word);
-    if (ASH_UNLIKELY((word & (BIN_FULL | BIN_TICK)) != 0 || !class_is_block(class_at(cls), p) || block_is_marked(p)))
+    if (ASH_UNLIKELY((word & (BIN_FULL | BIN_TICK)) != 0 || !class_is_block(class_at(cls), p) ||
+                     block_is_marked(p)))
         front_free_slow(p);
     else
         bin_push(b, word, p);
@@ -65,8 +67,8 @@ size_t front_usable(const void *p);
 size_t front_good_size(size_t n);
 
 /*
- * Empties this thread's cache, gives every idle slab and all free memory back to the system; other threads'
- * caches follow at their next slow path. 1 when memory was given back, else 0.
+ * Empties this thread's cache, gives every idle slab and all free memory back to the system; other
+ * threads' caches follow at their next slow path. 1 when memory was given back, else 0.
  */
 int front_trim(void);
 

@@ -1,17 +1,18 @@
 /*
- * A thread's heap: its caches of free blocks, its slabs, its counters. One thread at a time uses a heap; when
- * the thread ends, the heap waits for the next one. Heaps are never given back, so a pointer to one is good
- * for ever.
+ * A thread's heap: its caches of free blocks, its slabs, its counters. One thread at a time uses a
+ * heap; when the thread ends, the heap waits for the next one. Heaps are never given back, so a
+ * pointer to one is good for ever.
  *
  * Counters have one writer, the heap's thread. Of a class,
  *   length of the list  L = cap - room
  *   allocations           = hits + misses
  *   frees                 = L + hits - taken + flushed + direct
- * since the list grows by blocks taken from slabs and blocks freed, and shrinks by hits and by blocks flushed;
- * a miss hands its block over without putting it on the list. So frees are counted without being counted.
+ * since the list grows by blocks taken from slabs and blocks freed, and shrinks by hits and by
+ * blocks flushed; a miss hands its block over without putting it on the list. So frees are counted
+ * without being counted.
  *
- * Class 0 stands for large blocks: misses are allocations, `direct` are frees, `taken` and `flushed` count the
- * bytes of the two.
+ * Class 0 stands for large blocks: misses are allocations, `direct` are frees, `taken` and
+ * `flushed` count the bytes of the two.
  */
 #ifndef ASH_HEAP_H
 #define ASH_HEAP_H
@@ -21,9 +22,10 @@
 /*
  * One size class of the thread's cache: a last-in first-out list and one word
  *      hits : 48 | 0x8000 - room : 16
- * whose bit 15 says that the list is full. Bit 29, set for every other run of 8192 hits, says that it is time
- * to look at the clock: freeing tests both bits at once, so that a program which never misses still gives
- * memory back. The slow path then moves the hits that the bit stands for to heap_class.hits.
+ * whose bit 15 says that the list is full. Bit 29, set for every other run of 8192 hits, says that
+ * it is time to look at the clock: freeing tests both bits at once, so that a program which never
+ * misses still gives memory back. The slow path then moves the hits that the bit stands for to
+ * heap_class.hits.
  */
 struct bin {
     struct block *head;     /* owner */
@@ -33,49 +35,55 @@ struct bin {
 _Static_assert(sizeof(struct bin) == CLASS_STRIDE, "the hit paths scale a class once");
 
 #define BIN_BLOCK ((uint64_t)1)
-#define BIN_FULL ((uint64_t)1 << 15)
-#define BIN_HIT ((uint64_t)1 << 16)
-#define BIN_TICK ((uint64_t)1 << 29)
+#define BIN_FULL  ((uint64_t)1 << 15)
+#define BIN_HIT   ((uint64_t)1 << 16)
+#define BIN_TICK  ((uint64_t)1 << 29)
 
 /* The rest of a class, which the hit paths do not touch. Counters: single writer. */
 struct heap_class {
-    struct slab *partial;           /* owner: slabs with free blocks, the one in use first */
-    struct slab *full;              /* owner: slabs without */
-    _Atomic(uint32_t) cap;          /* owner: the length that the list may reach; 0 before the first use */
-    uint32_t batch;                 /* owner: blocks that the next refill takes */
-    uint32_t missed;                /* owner: a miss since the list was last full */
-    _Atomic(uint64_t) hits;         /* those that have left the list's word */
+    struct slab *partial;   /* owner: slabs with free blocks, the one in use first */
+    struct slab *full;      /* owner: slabs without */
+    _Atomic(uint32_t) cap;  /* owner: the length that the list may reach; 0 before the first use */
+    uint32_t batch;         /* owner: blocks that the next refill takes */
+    uint32_t missed;        /* owner: a miss since the list was last full */
+    _Atomic(uint64_t) hits; /* those that have left the list's word */
     _Atomic(uint64_t) misses;       /* allocations by the slow path */
     _Atomic(uint64_t) taken;        /* blocks from slabs to the list */
     _Atomic(uint64_t) flushed;      /* blocks from the list back to slabs */
     _Atomic(uint64_t) direct;       /* blocks freed past the list */
     _Atomic(uint64_t) remote_frees; /* blocks sent to another heap's slab */
     _Atomic(uint64_t) created;      /* slabs */
-    _Atomic(uint64_t) released;     /* slabs; a slab may be released by another heap than its creator */
-    uint64_t seen;                  /* owner: activity at the last idle check */
+    _Atomic(uint64_t) released; /* slabs; a slab may be released by another heap than its creator */
+    uint64_t seen;              /* owner: activity at the last idle check */
 };
 
 struct heap {
     struct bin bin[CLASS_COUNT];
-    uint32_t id;                    /* const: index in heap_table */
-    uint32_t events;                /* owner: slow paths taken, for the clock */
-    uint64_t epoch;                 /* owner: the last housekeeping round it took part in */
+    uint32_t id;     /* const: index in heap_table */
+    uint32_t events; /* owner: slow paths taken, for the clock */
+    uint64_t epoch;  /* owner: the last housekeeping round it took part in */
     struct heap_class of[CLASS_COUNT];
-    ASH_LINE_ALIGNED _Atomic(uint32_t) inbox; /* atomic: slabs with remote frees, unit + 1; see remote.h */
+    /* atomic: slabs with remote frees, unit + 1; see remote.h */
+    ASH_LINE_ALIGNED _Atomic(uint32_t) inbox;
 };
 
 enum { HEAPS_MAX = 1 << 18 };
 
-/* What a thread has before its first slow path, and after its end: every list empty, no room anywhere. */
+/*
+ * What a thread has before its first slow path, and after its end: every list empty, no room
+ * anywhere.
+ */
 extern ASH_HIDDEN const struct heap heap_none, heap_ended;
 
 extern ASH_HIDDEN ASH_TLS struct heap *heap_tls;
 
-/* Holds counters of frees by threads without a heap, and nothing else: several writers, locked adds. */
+/*
+ * Holds counters of frees by threads without a heap, and nothing else: several writers, locked
+ * adds.
+ */
 extern ASH_HIDDEN struct heap heap_late;
 
 extern ASH_HIDDEN _Atomic(struct heap *) heap_table[HEAPS_MAX];
-extern ASH_HIDDEN _Atomic(uint64_t) heap_closed[HEAPS_MAX / 64]; /* a bit a heap: no thread uses it */
 
 ASH_INLINE struct heap *heap_self(void)
 {
@@ -88,15 +96,20 @@ ASH_INLINE bool heap_is_real(const struct heap *h)
 }
 
 /* Counts `n` on the counter `field` of class `cls`, whether the thread has a heap or not. */
-#define heap_count_up(h, cls, field, n)                                                             \
-    (ASH_LIKELY(heap_is_real(h)) ? counter_add(&(h)->of[cls].field, (n))                            \
+#define heap_count_up(h, cls, field, n)                                                            \
+    (ASH_LIKELY(heap_is_real(h)) ? counter_add(&(h)->of[cls].field, (n))                           \
                                  : (void)add_relaxed(&heap_late.of[cls].field, (n)))
 
 /* Heaps made so far: the bound of walks over heap_table, whose entries may be NULL for a moment. */
 unsigned heap_count(void);
 
-/* A heap for the calling thread, or for a single call in a thread that has ended; NULL: no memory. */
+/*
+ * A heap for the calling thread, or for a single call in a thread that has ended; NULL: no memory.
+ */
 struct heap *heap_open(void);
+
+/* Opens the heap `id` if it is closed; false when another thread was faster, or it is in use. */
+bool heap_reopen(unsigned id);
 
 /* Puts a heap that holds nothing any more up for the next thread. */
 void heap_close(struct heap *h);
@@ -109,35 +122,5 @@ ASH_INLINE struct bin *heap_bin(struct heap *h, size_t scaled)
 
 /* Heaps in use. */
 unsigned heap_open_count(void);
-
-/*
- * Makes hc->partial a slab with a free block: takes back what other threads freed, adopts an orphan, or makes
- * a new slab. NULL: no memory.
- */
-struct slab *heap_slab(struct heap *h, unsigned cls);
-
-/* A block comes home to a slab that `h` owns. False: it was free already. */
-bool heap_put(struct heap *h, struct slab *s, const void *p);
-
-/*
- * Moves a slab whose count of free blocks rose or fell to the list where it belongs, or gives it back: false
- * then, and the slab is no longer the caller's.
- */
-bool heap_settle(struct heap *h, struct slab *s);
-
-/* Takes in all that other threads freed. */
-void heap_collect(struct heap *h);
-
-/* Gives slabs without a block in use back to the reserve, the last of a class too. */
-void heap_shrink(struct heap *h);
-
-/* Lets go of every slab: the empty ones go back, the others become orphans. */
-void heap_abandon(struct heap *h);
-
-/*
- * Looks after what nobody owns: orphans that have become empty, and slabs stuck with closed heaps. `h` is the
- * caller's heap.
- */
-void heap_reap(struct heap *h);
 
 #endif

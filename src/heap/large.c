@@ -1,7 +1,7 @@
 /*
- * Growth of a large block, in the order that is tried: the units behind it, if they are free or not yet
- * mapped; a longer run elsewhere whose page tables take over the pages (mremap that leaves the old place
- * mapped and empty); the caller's copy.
+ * Growth of a large block, in the order that is tried: the units behind it, if they are free or not
+ * yet mapped; a longer run elsewhere whose page tables take over the pages (mremap that leaves the
+ * old place mapped and empty); the caller's copy.
  */
 #include "heap/large.h"
 
@@ -87,7 +87,8 @@ struct slab *large_find(const char *verb, const void *p)
     size_t unit = unit_of(p);
     if (ASH_LIKELY(unit < WINDOW_UNITS && ((uintptr_t)p & (UNIT_BYTES - 1)) == 0)) {
         struct slab *s = chunk_header_or_null(unit);
-        if (ASH_LIKELY(s != NULL && load_acquire(&s->kind) == UNIT_LARGE)) /* pairs with large_alloc */
+        if (ASH_LIKELY(s != NULL &&
+                       load_acquire(&s->kind) == UNIT_LARGE)) /* pairs with large_alloc */
             return s;
     }
     large_report(verb, p);

@@ -2,11 +2,11 @@
 
 #define COUNT_MASK ((uint64_t)0xffff)
 #define HEAD_SHIFT 16
-#define LISTED ((uint64_t)1 << 32)
-#define ORPHAN ((uint64_t)1 << 33)
+#define LISTED     ((uint64_t)1 << 32)
+#define ORPHAN     ((uint64_t)1 << 33)
 
 #define STACK_INDEX ((uint64_t)0xffffffff)
-#define STACK_TAG ((uint64_t)1 << 32)
+#define STACK_TAG   ((uint64_t)1 << 32)
 
 static ASH_LINE_ALIGNED _Atomic(uint64_t) orphans[CLASS_COUNT];
 static _Atomic(uint64_t) orphan_count;
@@ -47,7 +47,8 @@ static struct slab *orphan_pop(unsigned cls)
     while ((head & STACK_INDEX) != 0) {
         struct slab *s = chunk_header((head & STACK_INDEX) - 1);
         uint64_t next = ((head & ~STACK_INDEX) + STACK_TAG) | load_relaxed(&s->link);
-        if (cas_acq_rel(stack, &head, next)) /* acquire: as above; release keeps the rest's publication */
+        if (cas_acq_rel(stack, &head,
+                        next)) /* acquire: as above; release keeps the rest's publication */
             return s;
     }
     return NULL;
@@ -112,7 +113,8 @@ bool remote_orphan(struct slab *s)
     do {
         bool stacked = s->free != 0 || word_head(seen) != 0;
         mine = (seen & ~LISTED) | ORPHAN | (stacked ? LISTED : 0);
-    } while (!cas_release(&s->remote, &seen, mine)); /* the record; pairs with remote_push's acquire */
+    } while (
+        !cas_release(&s->remote, &seen, mine)); /* the record; pairs with remote_push's acquire */
     if ((mine & LISTED) != 0) {
         add_relaxed(&orphan_count, 1);
         orphan_push(s);

@@ -1,17 +1,19 @@
 /*
- * Size classes: from a size to a class without division or search, and from a place in a slab to a block.
+ * Size classes: from a size to a class without division or search, and from a place in a slab to a
+ * block.
  *
  * Classes are numbered 1..88 in ascending size; 0 means "not a small block".
- *    1..40   up to 1 KiB, from a table by 16-byte step. Grain 64 uses 25..40 (64, 128 … 1024); grain 16 all of
- *            them (16, 32 … 512, 576 … 1024).
+ *    1..40   up to 1 KiB, from a table by 16-byte step. Grain 64 uses 25..40 (64, 128 … 1024);
+ *            grain 16 all of them (16, 32 … 512, 576 … 1024).
  *   41..88   8 steps a doubling to 64 KiB, by shifts: waste stays below 1/9.
  * Both grains share the arithmetic: the fast path does not know the grain.
  *
- * A block's index is offset * reciprocal >> 64, and the offset is that of a block's first byte exactly when the
- * low half of the product is below the reciprocal (Lemire, Kaser, Kurz: Faster remainder by direct
- * computation, 2019), exact for offsets below 2^19 and sizes below 2^17.
+ * A block's index is offset * reciprocal >> 64, and the offset is that of a block's first byte
+ * exactly when the low half of the product is below the reciprocal (Lemire, Kaser, Kurz: Faster
+ * remainder by direct computation, 2019), exact for offsets below 2^19 and sizes below 2^17.
  *
- * A slab has 1, 2, 4 or 8 units, so that it holds at least 8 blocks, and is aligned to its own size.
+ * A slab has 1, 2, 4 or 8 units, so that it holds at least 8 blocks, and is aligned to its own
+ * size.
  */
 #ifndef ASH_SIZECLASS_H
 #define ASH_SIZECLASS_H
@@ -20,14 +22,15 @@
 
 enum {
     CLASS_COUNT = 89,
-    CLASS_TABLE_LAST = 40,  /* the class of TABLE_MAX */
-    TABLE_MAX = 1024,       /* sizes up to this go by the table */
-    SMALL_MAX = 64 * 1024,  /* larger ones are large blocks */
+    CLASS_TABLE_LAST = 40, /* the class of TABLE_MAX */
+    TABLE_MAX = 1024,      /* sizes up to this go by the table */
+    SMALL_MAX = 64 * 1024, /* larger ones are large blocks */
     SLAB_BLOCKS_MAX = UNIT_BYTES / 16
 };
 
 /*
- * The hit paths scale a class once, by the size that this record and the heap's list of the class share.
+ * The hit paths scale a class once, by the size that this record and the heap's list of the class
+ * share.
  */
 enum { CLASS_STRIDE = 16 };
 
@@ -39,8 +42,8 @@ struct size_class {
 
 struct size_classes {
     struct size_class of[CLASS_COUNT];
-    unsigned first;                      /* the smallest class in use */
-    uint16_t table[TABLE_MAX / 16 + 1];  /* (n + 15) / 16 -> class * CLASS_STRIDE */
+    unsigned first;                     /* the smallest class in use */
+    uint16_t table[TABLE_MAX / 16 + 1]; /* (n + 15) / 16 -> class * CLASS_STRIDE */
 };
 
 _Static_assert(sizeof(struct size_class) == CLASS_STRIDE, "the hit paths scale a class once");

@@ -1,16 +1,19 @@
 /*
- * A slab: 1, 2, 4 or 8 units cut into blocks of one size class, owned by one heap at a time. This record is
- * the unit header of its first unit (mem/chunk.h); the same record describes a large block.
+ * A slab: 1, 2, 4 or 8 units cut into blocks of one size class, owned by one heap at a time. This
+ * record is the unit header of its first unit (mem/chunk.h); the same record describes a large
+ * block.
  *
- *   blocks of the slab = free (a bit is set) + on the remote word + out (in caches or with the program)
+ *   blocks of the slab = free (a bit is set) + on the remote word + out (in caches or with the
+ *   program)
  *
- * Free blocks are bits and nothing else: no list runs through the slab that a stray write could break, blocks
- * are taken lowest address first (pages are touched only when they are reached, neighbours are used
- * together), and freeing a free block is seen exactly, since its bit is set already.
+ * Free blocks are bits and nothing else: no list runs through the slab that a stray write could
+ * break, blocks are taken lowest address first (pages are touched only when they are reached,
+ * neighbours are used together), and freeing a free block is seen exactly, since its bit is set
+ * already.
  *
- * Who writes what: fields marked "owner" belong to the thread whose heap owns the slab, or to whoever popped
- * the slab from an orphan stack. Passing the slab on goes through `remote` (see heap/remote.h) or through the
- * reserve's free bits, both of which publish the rest.
+ * Who writes what: fields marked "owner" belong to the thread whose heap owns the slab, or to
+ * whoever popped the slab from an orphan stack. Passing the slab on goes through `remote` (see
+ * heap/remote.h) or through the reserve's free bits, both of which publish the rest.
  */
 #ifndef ASH_SLAB_H
 #define ASH_SLAB_H
@@ -26,7 +29,7 @@ enum unit_kind {
     UNIT_NONE,  /* free, or inside a run, or never used */
     UNIT_SMALL, /* the first unit of a slab */
     UNIT_LARGE, /* the first unit of a large block */
-    UNIT_FREED, /* the first unit of a large block that was freed, or of a slab that was given back */
+    UNIT_FREED, /* the first unit of a large block or slab that was given back */
 };
 
 enum slab_list { SLAB_UNLISTED, SLAB_PARTIAL, SLAB_FULL };
@@ -61,7 +64,10 @@ struct chain {
 /* Sets the size of the unit headers; after sizeclass_boot. */
 void slab_boot(void);
 
-/* Prepares the header of a run of class_units(cls) units as a slab with all blocks free, owned by `h`. */
+/*
+ * Prepares the header of a run of class_units(cls) units as a slab with all blocks free, owned by
+ * `h`.
+ */
 struct slab *slab_init(struct heap *h, size_t unit, unsigned cls, bool zero);
 
 /* Takes up to `max` >= 1 free blocks, lowest address first; the slab has at least one. */

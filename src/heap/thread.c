@@ -1,13 +1,15 @@
 /*
- * The exit key's destructor is the only notice of a thread's end that works in every libc. pthread_setspecific
- * may itself allocate (glibc, from the 33rd key on): it is called when the heap is in place already.
+ * The exit key's destructor is the only notice of a thread's end that works in every libc.
+ * pthread_setspecific may itself allocate (glibc, from the 33rd key on): it is called when the heap
+ * is in place already.
  *
- * Threads that vanish without running destructors (in a forked child, or made by clone) leave their heap open
- * for ever: its blocks stay usable and can be freed, the heap is not used again.
+ * Threads that vanish without running destructors (in a forked child, or made by clone) leave their
+ * heap open for ever: its blocks stay usable and can be freed, the heap is not used again.
  */
 #include "heap/thread.h"
 
 #include "heap/bin.h"
+#include "heap/slabs.h"
 #include "mem/purge.h"
 
 #include <pthread.h>
@@ -22,7 +24,7 @@ static _Atomic(uint64_t) round_number;
 static void heap_empty_out(struct heap *h)
 {
     bin_drain(h);
-    heap_abandon(h);
+    slabs_abandon(h);
     heap_close(h);
 }
 
@@ -70,12 +72,12 @@ void thread_tick(struct heap *h)
         return;
     if (purge_tick()) {
         thread_round();
-        heap_reap(h);
+        slabs_reap(h);
     }
     uint64_t now = load_relaxed(&round_number);
     if (h->epoch != now) {
         h->epoch = now;
         bin_drain_idle(h);
-        heap_collect(h);
+        slabs_collect(h);
     }
 }

@@ -41,7 +41,9 @@ static int verify_units(void)
     return faults;
 }
 
-/* Every block of a list is a block of its class, out of its slab, marked, and the length is right. */
+/*
+ * Every block of a list is a block of its class, out of its slab, marked, and the length is right.
+ */
 static int verify_bin(struct heap *h, unsigned cls)
 {
     unsigned length = load_relaxed(&h->of[cls].cap) - bin_room(&h->bin[cls]);
@@ -65,7 +67,8 @@ static int verify_lists(struct heap *h, unsigned cls)
 {
     int faults = 0;
     for (struct slab *s = h->of[cls].partial; s != NULL; s = s->next)
-        if (s->free == 0 || s->list != SLAB_PARTIAL || s->cls != cls || load_relaxed(&s->owner) != h)
+        if (s->free == 0 || s->list != SLAB_PARTIAL || s->cls != cls ||
+            load_relaxed(&s->owner) != h)
             faults += fault("slab on the wrong list", s);
     for (struct slab *s = h->of[cls].full; s != NULL; s = s->next)
         if (s->free != 0 || s->list != SLAB_FULL || s->cls != cls || load_relaxed(&s->owner) != h)

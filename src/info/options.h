@@ -30,8 +30,8 @@ enum { OPTION_THP_NEVER, OPTION_THP_DEFAULT, OPTION_THP_ALWAYS };
 
 #define OPTION_FIELD_CHOICE unsigned
 #define OPTION_FIELD_NUMBER unsigned
-#define OPTION_FIELD_MS unsigned
-#define OPTION_FIELD_BYTES uint64_t
+#define OPTION_FIELD_MS     unsigned
+#define OPTION_FIELD_BYTES  uint64_t
 #define OPTION_FIELD_TARGET const char *
 #define OPTION_FIELD_SIGNAL int
 

@@ -19,8 +19,10 @@ bool chunk_ensure(size_t unit, size_t units)
         char *headers = meta_take(CHUNK_UNITS * chunk_header_bytes);
         if (headers == NULL)
             return false;
-        /* release: the zeroed headers; pairs with chunk_header. Two threads at once happen only where a
-           chunk's first runs are taken at the same moment; the loser's record stays unused. */
+        /*
+         * release: the zeroed headers; pairs with chunk_header. Two threads meet here only where
+         * the first runs of a chunk are taken at the same moment; the loser's stays unused.
+         */
         atomic_compare_exchange_strong_explicit(&chunk_headers[c], &none, headers,
                                                 memory_order_release, memory_order_relaxed);
     }

@@ -1,11 +1,11 @@
 /*
- * Unit headers: one record a unit, 64 in a row for each chunk, kept beside the memory and not in it. The
- * header of a run is that of its first unit. Headers are never given back, so reading one through a stale
- * index is always a read of a header.
+ * Unit headers: one record a unit, 64 in a row for each chunk, kept beside the memory and not in
+ * it. The header of a run is that of its first unit. Headers are never given back, so reading one
+ * through a stale index is always a read of a header.
  *
- * Why beside: user memory keeps its natural alignment (a slab of 1, 2, 4 or 8 units begins with block 0, so
- * alignment to powers of two comes for free), a purged chunk keeps nothing resident, and headers of big heaps
- * do not fall into one cache set 4 MiB apart.
+ * Why beside: user memory keeps its natural alignment (a slab of 1, 2, 4 or 8 units begins with
+ * block 0, so alignment to powers of two comes for free), a purged chunk keeps nothing resident,
+ * and headers of big heaps do not fall into one cache set 4 MiB apart.
  */
 #ifndef ASH_CHUNK_H
 #define ASH_CHUNK_H
@@ -18,7 +18,10 @@ extern ASH_HIDDEN _Atomic(char *) chunk_headers[WINDOW_CHUNKS];
 /* Sets the size of a header: a multiple of the cache line. Before the first other call. */
 void chunk_boot(size_t header_bytes);
 
-/* Makes sure that the units [unit, unit + units) have headers: false when there is no memory for them. */
+/*
+ * Makes sure that the units [unit, unit + units) have headers: false when there is no memory for
+ * them.
+ */
 bool chunk_ensure(size_t unit, size_t units);
 
 /* The header of a unit that has one. */

@@ -1,16 +1,17 @@
 /*
  * The managed window and its class map.
  *
- * All user memory lies in one window of address space, cut into units of 64 KiB. The class map has one byte a
- * unit: the size class of the slab that the unit belongs to, or 0 (nothing of ours, a large block, a free
- * unit). A pointer becomes its class with a subtraction, a shift and one load; a foreign pointer falls out by
- * the range check or by a 0, and its memory is never touched. One byte a unit over 1 TiB is 16 MiB of .bss, of
- * which a page serves 256 MiB of heap; headers inside the memory (4 MiB apart, one cache set) cost big heaps a
- * miss at each free, and a map over the whole address space does not fit the small code model.
+ * All user memory lies in one window of address space, cut into units of 64 KiB. The class map has
+ * one byte a unit: the size class of the slab that the unit belongs to, or 0 (nothing of ours, a
+ * large block, a free unit). A pointer becomes its class with a subtraction, a shift and one load;
+ * a foreign pointer falls out by the range check or by a 0, and its memory is never touched. One
+ * byte a unit over 1 TiB is 16 MiB of .bss, of which a page serves 256 MiB of heap; headers inside
+ * the memory (4 MiB apart, one cache set) cost big heaps a miss at each free, and a map over the
+ * whole address space does not fit the small code model.
  *
- * Order: a byte is written before the first pointer into its unit leaves the allocator and cleared after the
- * last one came back. Whoever holds a pointer got it by a hand-over that orders the byte too, so relaxed
- * accesses suffice; for a wrong pointer any answer is a right one.
+ * Order: a byte is written before the first pointer into its unit leaves the allocator and cleared
+ * after the last one came back. Whoever holds a pointer got it by a hand-over that orders the byte
+ * too, so relaxed accesses suffice; for a wrong pointer any answer is a right one.
  */
 #ifndef ASH_CLASSMAP_H
 #define ASH_CLASSMAP_H

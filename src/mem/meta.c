@@ -1,10 +1,11 @@
 /*
- * A bump allocator over blocks. The first block is static, so that a small process maps nothing for its
- * records; later ones come from the system.
+ * A bump allocator over blocks. The first block is static, so that a small process maps nothing for
+ * its records; later ones come from the system.
  *
- * Invariant: block->used only grows; the bytes [offset, offset + n) that a fetch-add returned belong to its
- * caller alone if they lie inside the block. An offset past the end marks the block as finished for everybody.
- * Orders: the current block is published with release after its fields are set; readers acquire.
+ * Invariant: block->used only grows; the bytes [offset, offset + n) that a fetch-add returned
+ * belong to its caller alone if they lie inside the block. An offset past the end marks the block
+ * as finished for everybody. Orders: the current block is published with release after its fields
+ * are set; readers acquire.
  */
 #include "mem/meta.h"
 
@@ -12,8 +13,8 @@
 #include "os/os_mem.h"
 
 struct meta_block {
-    _Atomic(size_t) used;                /* atomic: bytes taken from `bytes` */
-    size_t room;                         /* const: bytes in `bytes`; 0 in the static block */
+    _Atomic(size_t) used; /* atomic: bytes taken from `bytes` */
+    size_t room;          /* const: bytes in `bytes`; 0 in the static block */
     ASH_LINE_ALIGNED unsigned char bytes[];
 };
 
@@ -43,7 +44,8 @@ void *meta_take(size_t n)
 {
     n = align_up(n, ASH_CACHE_LINE);
     for (;;) {
-        struct meta_block *b = load_acquire(&current); /* pairs with the release below: room is set */
+        struct meta_block *b =
+            load_acquire(&current); /* pairs with the release below: room is set */
         size_t at = add_relaxed(&b->used, n);
         size_t room = b->room != 0 ? b->room : FIRST_ROOM;
         if (at + n <= room) {

@@ -1,6 +1,6 @@
 /*
- * The word `due` is a ticket: whoever moves it on makes the pass. Nobody waits for the pass, and a thread
- * that is stopped in the middle of one delays the units that it has claimed, nothing else.
+ * The word `due` is a ticket: whoever moves it on makes the pass. Nobody waits for the pass, and a
+ * thread that is stopped in the middle of one delays the units that it has claimed, nothing else.
  */
 #include "mem/purge.h"
 

@@ -1,16 +1,16 @@
 /*
  * See reserve.h for the rules.
  *
- * Hints (`low`) only shorten scans: a hint that is too high hides free units until a scan from the bottom,
- * which always comes before a chunk is mapped; one that is too low costs a few loads.
+ * Hints (`low`) only shorten scans: a hint that is too high hides free units until a scan from the
+ * bottom, which always comes before a chunk is mapped; one that is too low costs a few loads.
  *
- * Chunk states: UNMAPPED -> CLAIMED (compare-and-swap) -> MAPPED, or back to UNMAPPED when the system refuses,
- * or FOREIGN for good when somebody else's mapping lies there.
+ * Chunk states: UNMAPPED -> CLAIMED (compare-and-swap) -> MAPPED, or back to UNMAPPED when the
+ * system refuses, or FOREIGN for good when somebody else's mapping lies there.
  *
- * The window lies at a random multiple of 4 MiB far from where the kernel puts mappings, and its chunks are
- * mapped one by one: works under `ulimit -v`, since nothing is reserved ahead. Where such places cannot be had
- * (small address spaces, tools that own the layout) the window is reserved in one piece where the kernel
- * likes, as much as it gives.
+ * The window lies at a random multiple of 4 MiB far from where the kernel puts mappings, and its
+ * chunks are mapped one by one: works under `ulimit -v`, since nothing is reserved ahead. Where
+ * such places cannot be had (small address spaces, tools that own the layout) the window is
+ * reserved in one piece where the kernel likes, as much as it gives.
  */
 #include "mem/reserve.h"
 
@@ -34,13 +34,14 @@ struct chunk_words {
 
 extern ASH_HIDDEN struct chunk_words reserve_words[WINDOW_CHUNKS];
 ASH_TABLE struct chunk_words reserve_words[WINDOW_CHUNKS];
-static size_t window_chunks;           /* const after boot */
-static bool window_reserved;           /* const after boot: the window is one PROT_NONE mapping */
-static _Atomic(size_t) top;            /* chunks below this have been mapped */
-static _Atomic(size_t) low;            /* hint: chunks below this have no free unit */
-static _Atomic(uint64_t) used_units;   /* in runs that are out */
+static size_t window_chunks;         /* const after boot */
+static bool window_reserved;         /* const after boot: the window is one PROT_NONE mapping */
+static _Atomic(size_t) top;          /* chunks below this have been mapped */
+static _Atomic(size_t) low;          /* hint: chunks below this have no free unit */
+static _Atomic(uint64_t) used_units; /* in runs that are out */
 static _Atomic(uint64_t) peak_units;
-static _Atomic(int64_t) dirty_units;   /* free and dirty; a moment negative while a give is under way */
+static _Atomic(int64_t)
+    dirty_units; /* free and dirty; a moment negative while a give is under way */
 static _Atomic(uint64_t) mapped_chunks;
 static _Atomic(uint64_t) purged_units, purge_count, purge_time, refusal_count;
 static _Atomic(uint64_t) limit_units;
@@ -108,7 +109,8 @@ int reserve_boot(void)
     }
     store_relaxed(&mapped_chunks, 1);
     store_relaxed(&reserve_words[0].state, MAPPED);
-    store_release(&reserve_words[0].free, ~(uint64_t)0); /* pairs with claims: the chunk is mapped */
+    store_release(&reserve_words[0].free,
+                  ~(uint64_t)0); /* pairs with claims: the chunk is mapped */
     store_release(&top, 1);
     return 0;
 }
@@ -122,7 +124,10 @@ ASH_INLINE uint64_t resident_units(void)
     return load_relaxed(&used_units) + (dirty > 0 ? (uint64_t)dirty : 0);
 }
 
-/* Counts `units` as out, within the limit: free memory that is still resident counts against it as well. */
+/*
+ * Counts `units` as out, within the limit: free memory that is still resident counts against it as
+ * well.
+ */
 static bool used_add(size_t units)
 {
     uint64_t limit = load_relaxed(&limit_units);
@@ -198,7 +203,8 @@ static void bits_give(size_t unit, size_t units)
 {
     for (unsigned part; units != 0; unit += part, units -= part) {
         uint64_t mask = part_mask(unit, units, &part);
-        or_release(&reserve_words[unit / CHUNK_UNITS].free, mask); /* the run's content; pairs with bits_claim */
+        or_release(&reserve_words[unit / CHUNK_UNITS].free,
+                   mask); /* the run's content; pairs with bits_claim */
     }
 }
 
@@ -228,7 +234,8 @@ static bool run_soil(size_t unit, size_t units)
     for (unsigned part; units != 0; unit += part, units -= part) {
         struct chunk_words *w = &reserve_words[unit / CHUNK_UNITS];
         uint64_t mask = part_mask(unit, units, &part);
-        uint64_t dirty = load_relaxed(&w->dirty) & mask; /* the owner's bits: nobody else changes them */
+        uint64_t dirty =
+            load_relaxed(&w->dirty) & mask; /* the owner's bits: nobody else changes them */
         if (dirty != mask)
             or_relaxed(&w->dirty, mask);
         if (dirty != 0) {
@@ -243,7 +250,10 @@ static bool run_soil(size_t unit, size_t units)
 
 /* ---- finding a run ---- */
 
-/* The bits of a word at which a run may begin so that its address is a multiple of `align` < 64 units. */
+/*
+ * The bits of a word at which a run may begin so that its address is a multiple of `align` < 64
+ * units.
+ */
 ASH_INLINE uint64_t align_bits(size_t align)
 {
     static const uint64_t starts[] = {~(uint64_t)0,       0x5555555555555555, 0x1111111111111111,
@@ -286,7 +296,10 @@ ASH_INLINE uint64_t bits_wanted(size_t chunk, bool dirty)
     return dirty ? free & load_relaxed(&reserve_words[chunk].dirty) : free;
 }
 
-/* A run of any length, over the borders of chunks; with `dirty`, one whose pages are all there already. */
+/*
+ * A run of any length, over the borders of chunks; with `dirty`, one whose pages are all there
+ * already.
+ */
 static size_t find_long(size_t units, size_t align, bool dirty)
 {
     size_t end = reserve_chunks() * CHUNK_UNITS;
@@ -328,7 +341,10 @@ static size_t find(size_t units, size_t align)
 
 /* ---- growing ---- */
 
-/* The first chunk of `n` unmapped ones in a row, claimed; its address is a multiple of `align` units. */
+/*
+ * The first chunk of `n` unmapped ones in a row, claimed; its address is a multiple of `align`
+ * units.
+ */
 static size_t chunks_claim(size_t n, size_t align)
 {
     size_t c = unit_align(0, size_max(align, CHUNK_UNITS)) / CHUNK_UNITS;
@@ -347,7 +363,10 @@ static size_t chunks_claim(size_t n, size_t align)
     return RESERVE_NONE;
 }
 
-/* The chunks are mapped: all their units become free, but for the first `keep`, which the caller owns. */
+/*
+ * The chunks are mapped: all their units become free, but for the first `keep`, which the caller
+ * owns.
+ */
 static void chunks_publish(size_t chunk, size_t n, size_t keep)
 {
     add_relaxed(&mapped_chunks, n);
@@ -356,7 +375,8 @@ static void chunks_publish(size_t chunk, size_t n, size_t keep)
         keep -= mine;
         store_relaxed(&reserve_words[chunk + i].state, MAPPED);
         if (mine < CHUNK_UNITS) /* pairs with claims: the chunk is mapped */
-            store_release(&reserve_words[chunk + i].free, mine == 0 ? ~(uint64_t)0 : ~bits_mask(0, (unsigned)mine));
+            store_release(&reserve_words[chunk + i].free,
+                          mine == 0 ? ~(uint64_t)0 : ~bits_mask(0, (unsigned)mine));
     }
     size_t seen = load_relaxed(&top);
     while (seen < chunk + n && !cas_release(&top, &seen, chunk + n))
@@ -396,7 +416,8 @@ static int grow(size_t units, size_t align, size_t *unit)
 struct run reserve_take(size_t units, size_t align)
 {
     struct run r = {RESERVE_NONE, false};
-    if (units > window_chunks * CHUNK_UNITS || align > window_chunks * CHUNK_UNITS || !used_add(units))
+    if (units > window_chunks * CHUNK_UNITS || align > window_chunks * CHUNK_UNITS ||
+        !used_add(units))
         return r;
     r.unit = find(units, align);
     for (int status = -EEXIST; r.unit == RESERVE_NONE && status == -EEXIST;)
@@ -413,7 +434,8 @@ bool reserve_extend(size_t unit, size_t units, bool *zero)
     if (unit + units > window_chunks * CHUNK_UNITS || !used_add(units))
         return false;
     size_t last = (unit + units - 1) / CHUNK_UNITS;
-    for (size_t c = unit / CHUNK_UNITS; c <= last; c++) { /* the chunks behind may not be mapped yet */
+    for (size_t c = unit / CHUNK_UNITS; c <= last;
+         c++) { /* the chunks behind may not be mapped yet */
         unsigned none = UNMAPPED;
         if (load_relaxed(&reserve_words[c].state) != UNMAPPED ||
             !atomic_compare_exchange_strong(&reserve_words[c].state, &none, CLAIMED))
@@ -503,7 +525,10 @@ size_t reserve_purge(bool all)
     return purge_account(given, began);
 }
 
-/* Gives back at least `units`, if so many are free, from the far end: claiming begins at the near one. */
+/*
+ * Gives back at least `units`, if so many are free, from the far end: claiming begins at the near
+ * one.
+ */
 static void purge_far(size_t units)
 {
     size_t given = 0;

@@ -1,6 +1,6 @@
 /*
- * The reserve: the only source of user memory. It hands out runs of 64 KiB units from the managed window and
- * takes them back; neighbours coalesce by themselves, since a run is nothing but bits.
+ * The reserve: the only source of user memory. It hands out runs of 64 KiB units from the managed
+ * window and takes them back; neighbours coalesce by themselves, since a run is nothing but bits.
  *
  * Per chunk of 64 units there are three atomic words, one bit a unit:
  *   free   the unit can be claimed
@@ -8,11 +8,12 @@
  *   aged   advice to the purge: it was free and dirty at the last pass already
  *
  * Rules:
- *  1. A bit of `free` is cleared by the compare-and-swap that claims it and set again by the claimer alone:
- *     between the two the unit is owned, and its bit of `dirty` is the owner's alone to change.
- *  2. Claiming is first fit from the lowest address, dirty runs before clean ones (their pages are there
- *     already). A run longer than what one word can hold is claimed word by word and rolled back when another
- *     thread was faster; the thread that was faster made progress.
+ *  1. A bit of `free` is cleared by the compare-and-swap that claims it and set again by the
+ *     claimer alone: between the two the unit is owned, and its bit of `dirty` is the owner's alone
+ *     to change.
+ *  2. Claiming is first fit from the lowest address, dirty runs before clean ones (their pages are
+ *     there already). A run longer than what one word can hold is claimed word by word and rolled
+ *     back when another thread was faster; the thread that was faster made progress.
  *  3. Only when a whole scan found nothing is another chunk mapped.
  * No thread waits for another; any thread may call anything here.
  */
@@ -49,14 +50,14 @@ bool reserve_extend(size_t unit, size_t units, bool *zero);
 void reserve_give(size_t unit, size_t units);
 
 /*
- * True when the window is far from where the kernel places mappings of its own choice, so that a range of it
- * may be unmapped for a moment.
+ * True when the window is far from where the kernel places mappings of its own choice, so that a
+ * range of it may be unmapped for a moment.
  */
 bool reserve_is_remote(void);
 
 /*
- * One pass that gives back the memory of free units: those that were free at the pass before already, or all.
- * Returns the bytes given back.
+ * One pass that gives back the memory of free units: those that were free at the pass before
+ * already, or all. Returns the bytes given back.
  */
 size_t reserve_purge(bool all);
 

@@ -1,6 +1,6 @@
 /*
- * mmap and its relatives, as system calls. MAP_NORESERVE throughout: an allocator asks for address space
- * ahead of use, and the commit charge of pages that nobody touches helps nobody.
+ * mmap and its relatives, as system calls. MAP_NORESERVE throughout: an allocator asks for address
+ * space ahead of use, and the commit charge of pages that nobody touches helps nobody.
  */
 #include "os/os_mem.h"
 

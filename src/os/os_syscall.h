@@ -1,7 +1,7 @@
 /*
- * A system call that touches nothing but registers: no errno, no cancellation point, no lazy binding, so it
- * works before libc has started and inside a thread that is being torn down. Returns the kernel's answer:
- * a value, or a negative errno.
+ * A system call that touches nothing but registers: no errno, no cancellation point, no lazy
+ * binding, so it works before libc has started and inside a thread that is being torn down. Returns
+ * the kernel's answer: a value, or a negative errno.
  *
  * On machines without an entry below, libc's syscall() serves and errno is put back.
  */

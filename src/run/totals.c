@@ -1,9 +1,9 @@
 /*
  * ash_stats_get and ash_stats_class: the merge of every heap's counters.
  *
- * Frees are not counted as they happen but follow from the words that the hit paths keep anyway (see
- * heap/heap.h). A heap in use by another thread is read while it changes; its words may then be a moment
- * apart, and what would come out negative is shown as 0. At rest every figure is exact.
+ * Frees are not counted as they happen but follow from the words that the hit paths keep anyway
+ * (see heap/heap.h). A heap in use by another thread is read while it changes; its words may then
+ * be a moment apart, and what would come out negative is shown as 0. At rest every figure is exact.
  */
 #include "ashlar/stats.h"
 

@@ -7,6 +7,7 @@
 #include "heap/boot.h"
 #include "heap/front.h"
 #include "heap/remote.h"
+#include "heap/slabs.h"
 #include "heap/thread.h"
 #include "heap/verify.h"
 #include "mem/reserve.h"
@@ -32,11 +33,11 @@ static void test_inbox(void)
     ok(load_relaxed(&s->owner) == a && !remote_is_listed(s), "a slab belongs to the heap that made it");
     bin_free_direct(b, cls, p);
     ok(remote_is_listed(s) && s->free == free, "a remote free waits on the slab's word");
-    heap_collect(a);
+    slabs_collect(a);
     ok(!remote_is_listed(s) && s->free == free + 1, "and is taken in by the owner");
     bin_drain(a);
-    heap_abandon(a);
-    heap_abandon(b);
+    slabs_abandon(a);
+    slabs_abandon(b);
     heap_close(a);
     heap_close(b);
 }
@@ -52,7 +53,7 @@ static void test_orphan(void)
     }
     struct slab *full = slab_of(cls, p[0]), *partial = slab_of(cls, p[MANY - 1]);
     ok(full->free == 0 && partial->free != 0, "one slab full, one not");
-    heap_abandon(a);
+    slabs_abandon(a);
     ok(load_relaxed(&full->owner) == NULL && !remote_is_listed(full), "a full orphan is on no stack");
     ok(load_relaxed(&partial->owner) == NULL && remote_is_listed(partial), "a partial one is");
     bin_free_direct(b, cls, p[0]);
@@ -65,9 +66,9 @@ static void test_orphan(void)
     bin_drain(b);
     for (int i = 1; i < MANY; i++)
         bin_free_direct(b, cls, p[i]);
-    heap_reap(b);
-    heap_collect(b);
-    heap_abandon(b);
+    slabs_reap(b);
+    slabs_collect(b);
+    slabs_abandon(b);
     is_int((long)remote_orphans(), 0, "reaping leaves no orphan without blocks");
     heap_close(a);
     heap_close(b);

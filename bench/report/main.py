@@ -1,0 +1,266 @@
+"""bench/compare: Ashlar beside glibc and every installed peer, by preloading, in rotated order.
+
+A round runs every contestant once on every row; the first contestant changes with the round, so
+that a machine that warms up or gets busy does not favour one of them. Before anything is timed each
+contestant is probed: did its malloc take effect, and does a real program print what it prints with
+glibc?
+"""
+import argparse
+import json
+import os
+import sys
+
+import paths
+import picture
+import startup
+import table
+from contestants import Contestant, Probe, all_contestants, find_ashlar
+from programs import Programs
+from results import Results
+
+EPILOG = """
+modes:
+  (none)            the pattern programs: all but the heavy ones, or the patterns and groups named
+  -- COMMAND...     a real program; what it prints must be the same under every allocator
+  --startup         time, page faults and memory of /bin/true; size of the libraries
+  --hitpath         instructions of each call served from the cache (needs valgrind)
+
+examples:
+  bench/compare --markdown table.md --svg table.svg
+  bench/compare --scale 0.2 --rounds 3 small pass-1
+  bench/compare --aa small                     how far apart two equal allocators come out
+  bench/compare --lib new=/path/libnew.so -- python3 -c 'print(sum(range(10**7)))'
+"""
+
+
+def warn(message):
+    sys.stderr.write("bench/compare: %s\n" % message)
+
+
+def progress(message):
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\033[K%s" % message)
+        sys.stderr.flush()
+
+
+def progress_end():
+    progress("")
+
+
+def parse(argv):
+    command = None
+    if "--" in argv:
+        split = argv.index("--")
+        argv, command = argv[:split], argv[split + 1:]
+    p = argparse.ArgumentParser(
+        prog="bench/compare", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Compares Ashlar (grain 64 and 16) with glibc and the installed peers.")
+    p.add_argument("pattern", nargs="*", help="patterns or groups of them; see --list")
+    p.add_argument("--rounds", type=int, default=5, help="runs of each row (5)")
+    p.add_argument("--scale", type=float, default=1, help="multiplies the patterns' operations (1)")
+    p.add_argument("--set", action="append", default=[], metavar="SETTING=VALUE",
+                   help="a setting of the patterns: seed, ops, blocks, min, max, threads")
+    p.add_argument("--only", metavar="NAMES", help="only these allocators, separated by commas")
+    p.add_argument("--lib", action="append", default=[], metavar="NAME=PATH[,VAR=VALUE...]",
+                   help="one more peer")
+    p.add_argument("--ashlar", metavar="PATH", help="libashlar.so (the build directory's)")
+    p.add_argument("--build", metavar="DIR", help="build directory (ASHLAR_BUILD, ., or build)")
+    p.add_argument("--stdin", metavar="FILE", help="standard input of the command")
+    p.add_argument("--markdown", metavar="FILE", help="writes the tables there as well")
+    p.add_argument("--svg", metavar="FILE", help="draws the picture there")
+    p.add_argument("--json", metavar="FILE", help="writes every single sample there")
+    p.add_argument("--aa", nargs="?", const="glibc", metavar="NAME",
+                   help="noise: --aa=NAME runs one allocator (glibc) as if it were two")
+    p.add_argument("--startup", action="store_true")
+    p.add_argument("--hitpath", nargs="?", const="16,64,1024,16384", metavar="BYTES,...")
+    p.add_argument("--list", action="store_true", help="names patterns and allocators")
+    args = p.parse_args(argv)
+    args.command = command
+    if (command is not None) + args.startup + bool(args.hitpath) + bool(args.pattern) > 1:
+        p.error("patterns, a command, --startup and --hitpath exclude each other")
+    if command == [] or args.rounds < 1 or not 0 < args.scale <= 1e6:
+        p.error("a command has a name; --rounds is at least 1; --scale is above 0")
+    return args
+
+
+def choose(args, root, build):
+    """The contestants of this run, in the order of the columns."""
+    ashlar = find_ashlar(args.ashlar, build, root)
+    if ashlar is None:
+        warn("no libashlar.so found (make, or --ashlar PATH): only the others are compared")
+    found = all_contestants(ashlar, args.lib)
+    if args.only or args.aa:
+        names = [args.aa] if args.aa else args.only.split(",")
+        unknown = [n for n in names if n not in [c.name for c in found]]
+        if unknown:
+            raise SystemExit("bench/compare: no allocator is named %s; there are %s" % (
+                ", ".join(unknown), ", ".join(c.name for c in found)))
+        found = [c for c in found if c.name in names]
+    if args.aa:
+        one = found[0]
+        found = [one, Contestant(one.name + " again", one.kind, one.library, one.settings)]
+    return found
+
+
+def probe(contestants, command, stdin, compare_output):
+    """Keeps those whose malloc takes effect and whose program prints what the first one's does."""
+    kept = []
+    reference = None
+    for c in contestants:
+        progress("probing " + c.name)
+        result = Probe(c, command, stdin)
+        complaint = result.complaint(c)
+        if complaint:
+            warn("%s: %s" % (c.name, complaint))
+            if "could not" not in complaint and c.library:
+                continue
+        if reference is None:
+            reference = result
+            again = Probe(c, command, stdin) if compare_output else result
+            if again.output != reference.output:
+                warn("the command does not print the same twice: output is not compared")
+                compare_output = False
+        elif result.status != reference.status:
+            warn("%s: exit status %d, not %d: left out" % (c.name, result.status, reference.status))
+            sys.stderr.write(result.errors.decode(errors="replace")[-400:])
+            continue
+        elif compare_output and result.output != reference.output:
+            warn("%s: the command prints something else: left out" % c.name)
+            continue
+        kept.append(c)
+    progress_end()
+    return kept
+
+
+def rotate(results, rows, rounds, run_one):
+    """Calls run_one(row, contestant) in every round; a failure takes that pair out."""
+    failed = set()
+    contestants = results.contestants
+    for r in range(rounds):
+        for k, row in enumerate(rows):
+            for i in range(len(contestants)):
+                c = contestants[(r + k + i) % len(contestants)]
+                if (row, c.name) in failed:
+                    continue
+                progress("round %d of %d: %s, %s" % (r + 1, rounds, row, c.name))
+                try:
+                    results.add(row, c, run_one(row, c))
+                except RuntimeError as error:
+                    progress_end()
+                    warn(str(error))
+                    failed.add((row, c.name))
+                    results.samples.pop((row, c.name), None)
+    progress_end()
+    return not failed
+
+
+def select_patterns(programs, wanted):
+    known = programs.patterns()
+    if not wanted:
+        return [p for p in known if p[1] != "heavy"]
+    for word in wanted:
+        if word not in [p[0] for p in known] + [p[1] for p in known]:
+            raise SystemExit("bench/compare: no pattern or group is named %s; see --list" % word)
+    return [p for p in known if p[0] in wanted or p[1] in wanted]
+
+
+def compare_patterns(args, programs, contestants):
+    chosen = select_patterns(programs, args.pattern)
+    settings = ["scale=%g" % args.scale] + args.set
+    trial = [programs.path("bench/patterns/patterns"), "pair", "ops=1000"]
+    contestants = probe(contestants, trial, None, False)
+    results = Results(contestants)
+    results.untimed = {p[0] for p in chosen if p[1] == "memory"}
+    ok = rotate(results, [p[0] for p in chosen], args.rounds,
+                lambda row, c: programs.run_pattern(c, row, settings))
+    for row in results.rows:
+        if len({s.ops for c in contestants for s in results.samples.get((row, c.name), [])}) > 1:
+            warn("%s: not the same number of operations everywhere" % row)
+            ok = False
+    return results, "Patterns of allocation", 1, "ns per operation", ok
+
+
+def compare_command(args, programs, contestants):
+    everyone = len(contestants)
+    contestants = probe(contestants, args.command, args.stdin, True)
+    results = Results(contestants)
+    name = os.path.basename(args.command[0])
+
+    def run_one(_, c):
+        sample = programs.measure(c, args.command, 1, args.stdin)[0]
+        if sample.status >= 128:
+            raise RuntimeError("%s under %s ended with status %d" % (name, c.name, sample.status))
+        return sample
+
+    ok = rotate(results, [name], args.rounds, run_one)
+    title = " ".join(args.command)
+    return results, title, 1e6, "ms", ok and len(contestants) == everyone
+
+
+def write(path, text):
+    if path:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+
+
+def write_samples(path, results):
+    fields = ("time", "wall_ns", "user_us", "system_us", "rss_kib", "faults", "major_faults", "ops")
+    rows = [dict({f: getattr(s, f) for f in fields}, row=row, allocator=name)
+            for (row, name), samples in results.samples.items() for s in samples]
+    write(path, json.dumps(rows, indent=1) + "\n")
+
+
+def run(args, programs, contestants):
+    """Prints the report of the chosen mode; the exit status."""
+    if args.startup or args.hitpath:
+        if args.startup:
+            text = startup.report(programs, contestants, args.rounds, progress)
+        else:
+            sizes = [int(s) for s in args.hitpath.split(",")]
+            text = paths.report(programs, contestants, sizes, warn)
+        progress_end()
+        write(args.markdown, text)
+        print(text, end="")
+        return 0
+    mode = compare_command if args.command else compare_patterns
+    results, title, unit, unit_text, ok = mode(args, programs, contestants)
+    if not results.contestants or not results.rows:
+        return 1
+    if args.aa and len(results.contestants) == 2:
+        text = table.noise_report(results, title, args.rounds)
+    else:
+        what = "command" if args.command else "pattern"
+        text = table.report(results, title, unit, unit_text, args.rounds, what)
+    write(args.markdown, text)
+    if args.svg:
+        write(args.svg, picture.svg(results, title, unit, unit_text))
+    if args.json:
+        write_samples(args.json, results)
+    print(text, end="")
+    return 0 if ok else 1
+
+
+def main():
+    args = parse(sys.argv[1:])
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    here = "." if os.path.exists(".libs/libashlar.so") else os.path.join(root, "build")
+    build = os.path.abspath(args.build or os.environ.get("ASHLAR_BUILD") or here)
+    programs = Programs(root, build)
+    try:
+        contestants = choose(args, root, build)
+        if args.list:
+            for name, group, words in programs.patterns():
+                print("%-16s %-8s %s" % (name, group, words))
+            for c in contestants:
+                print("%-16s %-8s %s" % (c.name, "", c.library or "the C library's own"))
+            return 0
+        return run(args, programs, contestants)
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        programs.close()
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(encoding="utf-8") if hasattr(sys.stdout, "reconfigure") else None
+    sys.exit(main())

@@ -1,0 +1,205 @@
+#include "heap/slabs.h"
+
+#include "heap/error.h"
+#include "heap/remote.h"
+#include "mem/reserve.h"
+
+/* ---- lists ---- */
+
+static struct slab **list_of(struct heap *h, struct slab *s, enum slab_list list)
+{
+    struct heap_class *hc = &h->of[s->cls];
+    return list == SLAB_PARTIAL ? &hc->partial : &hc->full;
+}
+
+static void list_remove(struct heap *h, struct slab *s)
+{
+    if (s->list == SLAB_UNLISTED)
+        return;
+    if (s->prev != NULL)
+        s->prev->next = s->next;
+    else
+        *list_of(h, s, s->list) = s->next;
+    if (s->next != NULL)
+        s->next->prev = s->prev;
+    s->list = SLAB_UNLISTED;
+}
+
+static void list_push(struct heap *h, struct slab *s, enum slab_list list)
+{
+    struct slab **head = list_of(h, s, list);
+    s->prev = NULL;
+    s->next = *head;
+    if (s->next != NULL)
+        s->next->prev = s;
+    *head = s;
+    s->list = list;
+}
+
+/* ---- slabs ---- */
+
+static void slab_release(struct heap *h, struct slab *s)
+{
+    list_remove(h, s);
+    counter_add(&h->of[s->cls].released, 1);
+    store_relaxed(&s->owner, NULL);
+    store_relaxed(&s->kind, UNIT_FREED);
+    classmap_set(s->unit, s->units, 0);
+    reserve_give(s->unit, s->units);
+}
+
+bool slabs_settle(struct heap *h, struct slab *s)
+{
+    struct heap_class *hc = &h->of[s->cls];
+    enum slab_list list = s->free != 0 ? SLAB_PARTIAL : SLAB_FULL;
+    bool only = hc->partial == NULL || (hc->partial == s && s->next == NULL);
+    if (slab_is_idle(s) && !only && !remote_is_listed(s)) {
+        slab_release(h, s);
+        return false;
+    }
+    if (s->list != list) {
+        list_remove(h, s);
+        list_push(h, s, list);
+    }
+    return true;
+}
+
+bool slabs_put(struct heap *h, struct slab *s, const void *p)
+{
+    if (ASH_UNLIKELY(!slab_put(s, p)))
+        return false;
+    if (ASH_UNLIKELY(s->free == 1 || slab_is_idle(s)))
+        slabs_settle(h, s);
+    return true;
+}
+
+/*
+ * Takes in the chain of a slab that came off a list and settles it: false when it was given back.
+ */
+static bool collect_from(struct heap *h, struct slab *s)
+{
+    struct chain c = remote_take(s);
+    struct block *p = c.head;
+    for (unsigned left = c.count; left != 0; left--) {
+        struct block *next = p->next; /* of the last one: whatever lay there */
+        if (!slab_put(s, p))
+            error_double_free(p);
+        p = next;
+    }
+    return slabs_settle(h, s);
+}
+
+void slabs_collect(struct heap *h)
+{
+    struct slab *s = remote_inbox(h);
+    while (s != NULL) {
+        struct slab *next = remote_next(s);
+        collect_from(h, s);
+        s = next;
+    }
+}
+
+static struct slab *adopt(struct heap *h, unsigned cls)
+{
+    struct slab *s;
+    while ((s = remote_adopt(h, cls)) != NULL) {
+        s->list = SLAB_UNLISTED;
+        collect_from(h, s);
+        if (h->of[cls].partial != NULL)
+            return h->of[cls].partial;
+    }
+    return NULL;
+}
+
+static struct slab *slab_create(struct heap *h, unsigned cls)
+{
+    unsigned units = class_units(cls);
+    struct run r = reserve_take(units, units);
+    if (r.unit == RESERVE_NONE)
+        return NULL;
+    if (!chunk_ensure(r.unit, units)) {
+        reserve_give(r.unit, units);
+        return NULL;
+    }
+    struct slab *s = slab_init(h, r.unit, cls, r.zero);
+    list_push(h, s, SLAB_PARTIAL);
+    counter_add(&h->of[cls].created, 1);
+    return s;
+}
+
+struct slab *slabs_find(struct heap *h, unsigned cls)
+{
+    struct heap_class *hc = &h->of[cls];
+    if (hc->partial != NULL)
+        return hc->partial;
+    slabs_collect(h);
+    if (hc->partial != NULL)
+        return hc->partial;
+    struct slab *s = adopt(h, cls);
+    return s != NULL ? s : slab_create(h, cls);
+}
+
+void slabs_shrink(struct heap *h)
+{
+    for (unsigned cls = size_classes.first; cls < CLASS_COUNT; cls++) {
+        struct slab *next;
+        for (struct slab *s = h->of[cls].partial; s != NULL; s = next) {
+            next = s->next;
+            if (slab_is_idle(s) && !remote_is_listed(s))
+                slab_release(h, s);
+        }
+    }
+}
+
+/* Makes every slab of a list an orphan, but for those that another thread is about to list. */
+static void list_abandon(struct heap *h, struct slab *first)
+{
+    struct slab *next;
+    for (struct slab *s = first; s != NULL; s = next) {
+        next = s->next;
+        enum slab_list list = s->list;
+        list_remove(h, s);
+        if (!remote_orphan(s))
+            list_push(h, s, list);
+    }
+}
+
+void slabs_abandon(struct heap *h)
+{
+    slabs_collect(h);
+    slabs_shrink(h);
+    for (unsigned cls = size_classes.first; cls < CLASS_COUNT; cls++) {
+        list_abandon(h, h->of[cls].partial);
+        list_abandon(h, h->of[cls].full);
+    }
+}
+
+void slabs_reap(struct heap *h)
+{
+    for (unsigned cls = size_classes.first; cls < CLASS_COUNT; cls++) {
+        struct slab *kept = NULL;
+        struct slab *s;
+        while ((s = remote_adopt(h, cls)) != NULL) {
+            s->list = SLAB_UNLISTED;
+            if (collect_from(h, s)) {
+                list_remove(h, s);
+                s->next = kept;
+                kept = s;
+            }
+        }
+        for (; kept != NULL; kept = s) {
+            s = kept->next;
+            if (slab_is_idle(kept) && !remote_is_listed(kept))
+                slab_release(h, kept);
+            else if (!remote_orphan(kept))
+                slabs_settle(h, kept);
+        }
+    }
+    for (unsigned id = 0, n = heap_count(); id < n; id++) {
+        struct heap *other = load_acquire(&heap_table[id]);
+        if (other != NULL && load_relaxed(&other->inbox) != 0 && heap_reopen(id)) {
+            slabs_abandon(other);
+            heap_close(other);
+        }
+    }
+}

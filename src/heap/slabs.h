@@ -1,0 +1,43 @@
+/*
+ * The slabs of a heap: where they come from, on which list they stand, and where they go.
+ *
+ * A slab of a heap is on one of two lists of its class: `partial` (has free blocks) or `full`. A
+ * slab that becomes idle (all blocks free) goes back to the reserve unless it is the only partial
+ * one of its class: that one stays for the next allocation, until slabs_shrink.
+ */
+#ifndef ASH_SLABS_H
+#define ASH_SLABS_H
+
+#include "heap/heap.h"
+
+/*
+ * Makes hc->partial a slab with a free block: takes back what other threads freed, adopts an
+ * orphan, or makes a new slab. NULL: no memory.
+ */
+struct slab *slabs_find(struct heap *h, unsigned cls);
+
+/* A block comes home to a slab that `h` owns. False: it was free already. */
+bool slabs_put(struct heap *h, struct slab *s, const void *p);
+
+/*
+ * Moves a slab whose count of free blocks rose or fell to the list where it belongs, or gives it
+ * back: false then, and the slab is no longer the caller's.
+ */
+bool slabs_settle(struct heap *h, struct slab *s);
+
+/* Takes in all that other threads freed. */
+void slabs_collect(struct heap *h);
+
+/* Gives slabs without a block in use back to the reserve, the last of a class too. */
+void slabs_shrink(struct heap *h);
+
+/* Lets go of every slab: the empty ones go back, the others become orphans. */
+void slabs_abandon(struct heap *h);
+
+/*
+ * Looks after what nobody owns: orphans that have become empty, and slabs stuck with closed heaps.
+ * `h` is the caller's heap.
+ */
+void slabs_reap(struct heap *h);
+
+#endif

@@ -1,0 +1,85 @@
+/*
+ * Every entry point as the first act: of a process, from .preinit_array, before any constructor of the program; and of
+ * a thread. The program is linked statically, so that no dynamic loader has allocated before.
+ */
+#include "ashlar/ashlar.h"
+#include "tap.h"
+
+#include <malloc.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+enum { ENTRIES = 17 };
+
+/* 0 when the entry did what it should. */
+static int act(int entry)
+{
+    void *p = NULL;
+    switch (entry) {
+    case 0: p = malloc(100); break;
+    case 1: p = calloc(10, 10); break;
+    case 2: p = realloc(NULL, 100); break;
+    case 3: free(NULL); return 0;
+    case 4: p = reallocarray(NULL, 10, 10); break;
+    case 5: p = aligned_alloc(64, 100); break;
+    case 6: return posix_memalign(&p, 64, 100) != 0 || p == NULL;
+    case 7: p = memalign(64, 100); break;
+    case 8: return malloc_usable_size(NULL) != 0;
+    case 9: p = malloc(10 << 20); break;
+    case 10: return malloc_trim(0) < 0;
+    case 11: return mallinfo2().uordblks != 0 && entry < 0;
+    case 12: return realloc(NULL, 0) == NULL;
+    case 13: return ash_verify();
+    case 14: return ash_good_size(100) < 100;
+    case 15: p = ash_aligned_alloc(1 << 20, 100); break;
+    case 16: {
+        struct ash_stats s = {.struct_size = sizeof s};
+        return ash_stats_get(&s);
+    }
+    }
+    int bad = p == NULL || malloc_usable_size(p) < 100;
+    free(p);
+    return bad;
+}
+
+static int first_status = -1;
+
+static void first(int argc, char **argv, char **envp)
+{
+    (void)envp;
+    if (argc == 2)
+        first_status = act(atoi(argv[1]));
+}
+
+__attribute__((section(".preinit_array"), used)) static void (*const preinit)(int, char **, char **) = first;
+
+static void *thread_main(void *arg)
+{
+    return (void *)(intptr_t)act((int)(intptr_t)arg);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2)
+        _exit(first_status);
+    for (int entry = 0; entry < ENTRIES; entry++) {
+        char number[12];
+        snprintf(number, sizeof number, "%d", entry);
+        pid_t child = fork();
+        if (child == 0) {
+            execl("/proc/self/exe", argv[0], number, (char *)NULL);
+            _exit(99);
+        }
+        int status;
+        waitpid(child, &status, 0);
+        ok(WIFEXITED(status) && WEXITSTATUS(status) == 0, "entry %d first in a process (status %x)", entry, status);
+        pthread_t t;
+        void *result;
+        pthread_create(&t, NULL, thread_main, (void *)(intptr_t)entry);
+        pthread_join(t, &result);
+        ok(result == NULL, "entry %d first in a thread", entry);
+    }
+    return tap_done();
+}
