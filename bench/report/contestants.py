@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import tempfile
+import time
 
 PEERS = (
     ("jemalloc", ("libjemalloc.so.2",)),
@@ -105,6 +106,26 @@ def all_contestants(ashlar, extra):
     return result
 
 
+def is_mapped(contestant, command, stdin):
+    """For linkers without LD_DEBUG: does the library appear in the process's map while it runs?"""
+    if contestant.library is None:
+        return False
+    name = os.path.realpath(contestant.library)
+    seen = False
+    with open(stdin or os.devnull, "rb") as source:
+        process = subprocess.Popen(command, env=contestant.environment(), stdin=source,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not seen and process.poll() is None:
+        try:
+            with open("/proc/%d/maps" % process.pid) as maps:
+                seen = name in maps.read()
+        except OSError:
+            break
+        time.sleep(0.0005)
+    process.wait()
+    return seen
+
+
 class Probe:
     """One run of a command with the dynamic linker's bindings written down."""
 
@@ -114,8 +135,11 @@ class Probe:
             env["LD_DEBUG"] = "bindings"
             env["LD_DEBUG_OUTPUT"] = os.path.join(directory, "ld")
             with open(stdin or os.devnull, "rb") as source:
-                done = subprocess.run(command, env=env, stdin=source, stdout=subprocess.PIPE,
-                                      stderr=subprocess.PIPE, check=False)
+                try:
+                    done = subprocess.run(command, env=env, stdin=source, stdout=subprocess.PIPE,
+                                          stderr=subprocess.PIPE, check=False)
+                except OSError as error:
+                    raise SystemExit("bench/compare: %s: %s" % (command[0], error.strerror))
             self.output = done.stdout
             self.errors = done.stderr
             self.status = done.returncode
@@ -123,19 +147,22 @@ class Probe:
             for path in sorted(glob.glob(os.path.join(directory, "ld.*"))):
                 with open(path, errors="replace") as file:
                     self.providers.append({m.group(1) for m in map(BINDING.search, file) if m})
+        self.mapped = bool(self.providers) or is_mapped(contestant, command, stdin)
 
     def complaint(self, contestant):
         """None when the contestant's malloc was used, else what was found instead."""
+        if not self.providers and (self.mapped or contestant.library is None):
+            return None
         if not self.providers:
-            return "could not be checked: the dynamic linker wrote nothing (a static program?)"
+            return "the library was not seen in the process (a static program?)"
         used = set().union(*self.providers)
         if contestant.library is None:
-            wrong = [f for f in used if not re.search(r"/libc\.so|/libstdc\+\+|/ld-|/libc-", f)]
-            return "malloc comes from " + ", ".join(sorted(wrong)) if wrong else None
+            plain = not used or any(re.search(r"/libc[.-]", f) for f in used)
+            return None if plain else "malloc comes from " + ", ".join(sorted(used))
         real = os.path.realpath(contestant.library)
         missing = [p for p in self.providers if p and real not in map(os.path.realpath, p)]
         if not used:
-            return "could not be checked: no process bound malloc"
+            return "no process bound malloc"
         if missing:
             return "%d of %d processes took malloc from %s" % (
                 len(missing), len(self.providers), ", ".join(sorted(set().union(*missing))))

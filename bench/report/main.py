@@ -111,8 +111,8 @@ def probe(contestants, command, stdin, compare_output):
         result = Probe(c, command, stdin)
         complaint = result.complaint(c)
         if complaint:
-            warn("%s: %s" % (c.name, complaint))
-            if "could not" not in complaint and c.library:
+            warn("%s: %s%s" % (c.name, complaint, ": left out" if c.library else ""))
+            if c.library:
                 continue
         if reference is None:
             reference = result
@@ -167,7 +167,8 @@ def select_patterns(programs, wanted):
 def compare_patterns(args, programs, contestants):
     chosen = select_patterns(programs, args.pattern)
     settings = ["scale=%g" % args.scale] + args.set
-    trial = [programs.path("bench/patterns/patterns"), "pair", "ops=1000"]
+    everyone = len(contestants)
+    trial = [programs.path("bench/patterns/patterns"), "pair", "ops=300000"]
     contestants = probe(contestants, trial, None, False)
     results = Results(contestants)
     results.untimed = {p[0] for p in chosen if p[1] == "memory"}
@@ -177,6 +178,7 @@ def compare_patterns(args, programs, contestants):
         if len({s.ops for c in contestants for s in results.samples.get((row, c.name), [])}) > 1:
             warn("%s: not the same number of operations everywhere" % row)
             ok = False
+    ok = ok and len(contestants) == everyone
     return results, "Patterns of allocation", 1, "ns per operation", ok
 
 
@@ -233,7 +235,9 @@ def run(args, programs, contestants):
         text = table.report(results, title, unit, unit_text, args.rounds, what)
     write(args.markdown, text)
     if args.svg:
-        write(args.svg, picture.svg(results, title, unit, unit_text))
+        measured = "the whole run" if args.command else "one operation"
+        subtitle = "Time of %s, least of %d; shorter is better." % (measured, args.rounds)
+        write(args.svg, picture.svg(results, title, subtitle))
     if args.json:
         write_samples(args.json, results)
     print(text, end="")

@@ -1,8 +1,6 @@
 """Results as an SVG picture: one small bar chart per row, readable on light and dark pages."""
 from xml.sax.saxutils import escape
 
-from table import figure_text
-
 COLUMNS = 3
 CHART_WIDTH = 310
 LABEL_WIDTH = 78
@@ -71,30 +69,40 @@ def chart(x, y, title, bars, classes, value_text):
     return out
 
 
-def charts_of(results, unit, unit_text):
-    """(title, bars, how to write a value) of every chart: the means first, then each row's time."""
+def duration_text(ns):
+    """Three digits and a unit."""
+    for unit, name in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
+        if ns >= unit:
+            return "%.3g %s" % (ns / unit, name)
+    return "%.3g ns" % ns
+
+
+def charts_of(results):
+    """(title, bars, how to write a value) of every chart: the means first, then each row's time.
+
+    With a single row there is nothing to average: its own figures stand there.
+    """
     def ratio(v):
         return "%.2f" % v
-
-    def plain(v):
-        return figure_text(v / unit)
 
     first = results.contestants[0]
     charts = []
     kinds = (("time", results.time), ("peak RSS", results.rss), ("page faults", results.faults))
-    for name, figure in kinds:
+    single = len(results.rows) == 1
+    for name, figure in kinds[1:] if single else kinds:
         bars = [(c.name, results.mean_ratio(c, first, figure)) for c in results.contestants]
-        charts.append(("mean %s / %s" % (name, first.name), bars, ratio))
+        title = "%s%s / %s" % ("" if single else "mean ", name, first.name)
+        charts.append((title, bars, ratio))
     for row in results.rows:
         bars = [(c.name, results.time(row, c)) for c in results.contestants]
-        charts.append(("%s, %s" % (row, unit_text), bars, plain))
+        charts.append((row, bars, duration_text))
     cleaned = [(t, [b for b in bars if b[1] is not None], f) for t, bars, f in charts]
     return [c for c in cleaned if c[1]]
 
 
-def svg(results, title, unit, unit_text):
+def svg(results, title, subtitle):
     classes = css_classes(results.contestants)
-    charts = charts_of(results, unit, unit_text)
+    charts = charts_of(results)
     step = len(results.contestants) * BAR_STEP + 44
     width = 2 * MARGIN + COLUMNS * CHART_WIDTH
     height = HEADER + MARGIN + step * ((len(charts) + COLUMNS - 1) // COLUMNS)
@@ -104,7 +112,7 @@ def svg(results, title, unit, unit_text):
            '<rect class="page" x="0.5" y="0.5" width="%d" height="%d" rx="8"/>' % (
                width - 1, height - 1),
            text(MARGIN, 34, "t h", title),
-           text(MARGIN, 52, "s", "Shorter is better. Time is the minimum of the runs.")]
+           text(MARGIN, 52, "s", subtitle)]
     for i, (name, bars, value_text) in enumerate(charts):
         x = MARGIN + (i % COLUMNS) * CHART_WIDTH
         y = HEADER + 10 + (i // COLUMNS) * step

@@ -31,6 +31,8 @@ def time_text(results, row, contestant, unit):
     value = results.time(row, contestant)
     if value is None:
         return "–"
+    if len(results.samples[row, contestant.name]) == 1:
+        return figure_text(value / unit)
     return "%s +%.0f%%" % (figure_text(value / unit), 100 * results.spread(row, contestant))
 
 
@@ -79,8 +81,8 @@ def means(results):
 
 def report(results, title, unit, unit_text, rounds, what):
     """The whole Markdown text: time, ratios, memory, faults, means."""
-    runs = "minimum of %d runs; + is how far the slowest lies above it" % rounds
-    lines = ["# " + title, "", "## Time, %s" % unit_text, "", runs.capitalize() + ".", ""]
+    runs = "Minimum of %d runs; + is how far the slowest lies above it." % rounds
+    lines = ["# " + title, "", "## Time, " + unit_text, "", runs if rounds > 1 else "One run.", ""]
     lines += figures(results, what, lambda r, c: time_text(results, r, c, unit))
     cpu = figures(results, what, lambda r, c: figure_text(
         None if results.cpu(r, c) is None else results.cpu(r, c) / 1e3))
@@ -110,7 +112,7 @@ def noise_report(results, title, rounds):
             ratios_seen.append(ratio)
         rows.append([row, time_text(results, row, one, 1), time_text(results, row, two, 1),
                      ratio_text(ratio), ratio_text(results.ratio(row, two, one, results.rss))])
-    lines = ["# " + title, "", "The same allocator twice, minimum of %d runs each." % rounds, ""]
+    lines = ["# " + title, "", "The same allocator twice, least of %d each." % rounds, ""]
     lines += table(["", one.name, two.name, "time", "peak RSS"], rows)
     if ratios_seen:
         worst = max(max(r, 1 / r) for r in ratios_seen)
