@@ -123,6 +123,10 @@ int main(void)
     /* The handler interrupts this thread anywhere, inside malloc too; its child must not disturb the parent. */
     signal(SIGUSR1, on_signal);
     pid_t self = getpid();
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &set, NULL); /* libc's fork is not to be interrupted by one of its own */
     pid_t sender = fork();
     if (sender == 0) {
         while (getppid() == self) {
@@ -131,6 +135,7 @@ int main(void)
         }
         _exit(0);
     }
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
     unsigned s = 1;
     while (handler_runs < 50) {
         s = s * 1664525 + 1013904223;
