@@ -127,7 +127,7 @@ static unsigned class_aligned(size_t align, size_t n)
     return cls;
 }
 
-void *front_aligned_slow(size_t align, size_t n)
+static ASH_NOINLINE void *aligned_slow(size_t align, size_t n)
 {
     struct request r = {.n = n, .align = align};
     if (n <= SMALL_MAX && align <= SMALL_MAX && boot())
@@ -137,7 +137,7 @@ void *front_aligned_slow(size_t align, size_t n)
     return request_slow(&r);
 }
 
-void *front_aligned(size_t align, size_t n)
+void *front_aligned_any(size_t align, size_t n)
 {
     struct heap *h = heap_self();
     if (ASH_LIKELY(n <= SMALL_MAX && align <= SMALL_MAX && heap_is_real(h))) {
@@ -147,7 +147,7 @@ void *front_aligned(size_t align, size_t n)
             return p;
         }
     }
-    return front_aligned_slow(align, n);
+    return aligned_slow(align, n);
 }
 
 /* ---- freeing ---- */
@@ -231,20 +231,15 @@ static size_t holds(const char *verb, const void *p)
     return s != NULL ? s->bytes : 0;
 }
 
-void front_free_sized(void *p, size_t n)
+void front_free_sized_slow(void *p, size_t n)
 {
-    unsigned cls = classmap_at(p);
-    if (ASH_UNLIKELY(cls == 0 || class_of(size_min(n, SMALL_MAX)) != cls || n > SMALL_MAX) &&
-        p != NULL) {
-        size_t bytes = holds("free_sized", p);
-        if (bytes == 0)
-            return;
-        if (!size_fits(n, bytes)) {
-            error_size(p, n, bytes);
-            return;
-        }
-    }
-    front_free(p);
+    size_t bytes = p == NULL ? 0 : holds("free_sized", p);
+    if (bytes == 0)
+        return;
+    if (size_fits(n, bytes))
+        front_free(p);
+    else
+        error_size(p, n, bytes);
 }
 
 void front_free_aligned(void *p, size_t align, size_t n)

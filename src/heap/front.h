@@ -14,8 +14,9 @@
 
 void *front_malloc_slow(size_t n);
 void *front_calloc_slow(size_t n);
-void *front_aligned_slow(size_t align, size_t n);
+void *front_aligned_any(size_t align, size_t n);
 void front_free_slow(void *p);
+void front_free_sized_slow(void *p, size_t n);
 
 ASH_INLINE void *front_malloc(size_t n)
 {
@@ -33,14 +34,9 @@ ASH_INLINE void *front_malloc(size_t n)
     return p;
 }
 
-ASH_INLINE void front_free(void *p)
+/* Frees a block of the class, which is given times CLASS_STRIDE. */
+ASH_INLINE void front_free_class(void *p, size_t cls)
 {
-    size_t unit = unit_of(p);
-    if (ASH_UNLIKELY(unit >= WINDOW_UNITS)) {
-        front_free_slow(p);
-        return;
-    }
-    size_t cls = (size_t)load_relaxed(&classmap[unit]) * CLASS_STRIDE;
     struct bin *b = heap_bin(heap_self(), cls);
     uint64_t word = load_relaxed(&b->word);
     if (ASH_UNLIKELY((word & (BIN_FULL | BIN_TICK)) != 0 || !class_is_block(class_at(cls), p) ||
@@ -50,14 +46,36 @@ ASH_INLINE void front_free(void *p)
         bin_push(b, word, p);
 }
 
+ASH_INLINE void front_free(void *p)
+{
+    size_t unit = unit_of(p);
+    if (ASH_UNLIKELY(unit >= WINDOW_UNITS))
+        front_free_slow(p);
+    else
+        front_free_class(p, (size_t)load_relaxed(&classmap[unit]) * CLASS_STRIDE);
+}
+
+/* Reports a size that the block cannot have been asked for with. */
+ASH_INLINE void front_free_sized(void *p, size_t n)
+{
+    size_t unit = unit_of(p);
+    size_t cls = unit < WINDOW_UNITS ? (size_t)load_relaxed(&classmap[unit]) * CLASS_STRIDE : 0;
+    if (ASH_UNLIKELY(n > SMALL_MAX || cls != class_scaled(n)))
+        front_free_sized_slow(p, n);
+    else
+        front_free_class(p, cls);
+}
+
+/* `align` is a power of two. */
+ASH_INLINE void *front_aligned(size_t align, size_t n)
+{
+    return ASH_LIKELY(align <= size_classes.align) ? front_malloc(n) : front_aligned_any(align, n);
+}
+
 void *front_calloc(size_t count, size_t n);
 void *front_realloc(void *p, size_t n);
 
-/* `align` is a power of two. */
-void *front_aligned(size_t align, size_t n);
-
-/* They report a size that the block cannot have been asked for with. */
-void front_free_sized(void *p, size_t n);
+/* Reports likewise; the block was asked for with an alignment too. */
 void front_free_aligned(void *p, size_t align, size_t n);
 
 /* Bytes that the block holds; 0 for NULL. */

@@ -30,6 +30,7 @@ static uint32_t slab_mask(size_t size)
 void sizeclass_boot(unsigned grain)
 {
     size_classes.first = grain == 64 ? 25 : 1;
+    size_classes.align = grain;
     for (unsigned cls = size_classes.first; cls < CLASS_COUNT; cls++) {
         size_t size = size_in_grain(cls, grain);
         struct size_class *c = &size_classes.of[cls];

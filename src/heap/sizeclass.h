@@ -43,6 +43,7 @@ struct size_class {
 struct size_classes {
     struct size_class of[CLASS_COUNT];
     unsigned first;                     /* the smallest class in use */
+    size_t align;                       /* of every block, at least */
     uint16_t table[TABLE_MAX / 16 + 1]; /* (n + 15) / 16 -> class * CLASS_STRIDE */
 };
 
