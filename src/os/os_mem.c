@@ -80,8 +80,10 @@ int os_move(void *from, void *to, size_t n)
 {
     long got = os_syscall6(SYS_mremap, (long)from, (long)n, (long)n,
                            MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, (long)to, 0);
-    if (!is_failure(got))
+    if (!is_failure(got)) {
+        os_commit(from, n); /* joins its neighbours again; and qemu takes the range for unmapped */
         return 0;
+    }
     os_commit(to, n); /* kernels unmap the destination before they look at the source */
     return -ENOSYS;
 }
