@@ -39,11 +39,11 @@ has() {
     command -v "$1" >/dev/null 2>&1
 }
 
-# need PROGRAM PACKAGE: installs the package where tests may do that (ASHLAR_TEST_INSTALL=1 and root), one test at
+# need PROGRAM PACKAGE: installs the package where tests may do that (ASH_TEST_INSTALL=1 and root), one test at
 # a time; false when the program is still not there.
 need() {
     has "$1" && return 0
-    [ "${ASHLAR_TEST_INSTALL:-}" = 1 ] && [ "$(id -u)" = 0 ] && has apt-get || return 1
+    [ "${ASH_TEST_INSTALL:-}" = 1 ] && [ "$(id -u)" = 0 ] && has apt-get || return 1
     (
         flock 9
         has "$1" || DEBIAN_FRONTEND=noninteractive apt-get install -y "$2" ||

@@ -2,7 +2,7 @@
 # Sets `root` (the source tree) and `build` (the build tree).
 
 root=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
-build=${ASHLAR_BUILD:-$root/build}
+build=${ASH_BUILD:-$root/build}
 
 say() {
     printf '%s\n' "$*" >&2

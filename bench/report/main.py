@@ -64,7 +64,7 @@ def parse(argv):
     p.add_argument("--lib", action="append", default=[], metavar="NAME=PATH[,VAR=VALUE...]",
                    help="one more peer")
     p.add_argument("--ashlar", metavar="PATH", help="libashlar.so (the build directory's)")
-    p.add_argument("--build", metavar="DIR", help="build directory (ASHLAR_BUILD, ., or build)")
+    p.add_argument("--build", metavar="DIR", help="build directory (ASH_BUILD, ., or build)")
     p.add_argument("--stdin", metavar="FILE", help="standard input of the command")
     p.add_argument("--markdown", metavar="FILE", help="writes the tables there as well")
     p.add_argument("--svg", metavar="FILE", help="draws the picture there")
@@ -248,7 +248,7 @@ def main():
     args = parse(sys.argv[1:])
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     here = "." if os.path.exists(".libs/libashlar.so") else os.path.join(root, "build")
-    build = os.path.abspath(args.build or os.environ.get("ASHLAR_BUILD") or here)
+    build = os.path.abspath(args.build or os.environ.get("ASH_BUILD") or here)
     programs = Programs(root, build)
     try:
         contestants = choose(args, root, build)
