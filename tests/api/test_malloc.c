@@ -19,6 +19,20 @@ void cfree(void *);
 static size_t grain;
 static volatile size_t huge = SIZE_MAX; /* hidden from the compiler's own checks */
 
+static long live(void)
+{
+    struct ash_stats s = {.struct_size = sizeof s};
+    ash_stats_get(&s);
+    return (long)s.live_blocks;
+}
+
+/* NULL and the error; errno was 0 before. */
+static void is_refused(void *p, int error, const char *what)
+{
+    ok(p == NULL && errno == error, "%s", what);
+    errno = 0;
+}
+
 /* Sizes around every power of two and through the small range, to 1 MiB. */
 static size_t next_size(size_t n)
 {
@@ -78,10 +92,23 @@ static void test_calloc(void)
         }
     is_int(dirty, 0, "calloc is zero, fresh or used before");
     errno = 0;
-    ok(calloc(huge / 2, 3) == NULL && errno == ENOMEM, "calloc: a product that overflows");
-    char *p = calloc(0, 10);
-    ok(p != NULL, "calloc of nothing is a block");
+    is_refused(calloc(huge / 2, 3), ENOMEM, "calloc: a product that overflows");
+    is_refused(calloc(huge / 4 + 2, 4), ENOMEM, "calloc: to 4");
+    is_refused(calloc(4, huge / 4 + 2), ENOMEM, "calloc: to 4, in the other order");
+    is_refused(calloc(2, huge / 4 + 1), ENOMEM, "calloc: more than PTRDIFF_MAX");
+    int wrong = 0;
+    for (size_t n = 1; n < 100000; n *= 3) {
+        unsigned char *p = calloc(n, 7), *q = calloc(7, n);
+        wrong += malloc_usable_size(p) != ash_good_size(7 * n) || malloc_usable_size(q) != ash_good_size(7 * n);
+        wrong += p[7 * n - 1] != 0 || q[7 * n - 1] != 0;
+        free(p);
+        free(q);
+    }
+    is_int(wrong, 0, "calloc holds the product");
+    char *p = calloc(0, 10), *q = calloc(10, 0);
+    ok(p != NULL && q != NULL, "calloc of nothing is a block");
     free(p);
+    free(q);
 }
 
 static void test_realloc(void)
@@ -106,15 +133,29 @@ static void test_realloc(void)
         damaged += p[n - 1] != (unsigned char)((n - 1) * 7 + 7) || p[0] != 7;
     }
     is_int(damaged, 0, "realloc keeps the contents, growing and shrinking");
-    ok(realloc(p, 0) == NULL, "realloc to nothing frees");
+    long before = live();
+    ok(realloc(p, 0) == NULL && live() == before - 1, "realloc to nothing frees");
+    p = realloc(NULL, 0);
+    ok(p != NULL && live() == before, "realloc of nothing to nothing is a block");
+    free(p);
+    p = malloc(128);
+    is_ptr(realloc(p, 128), p, "realloc to the size that it has");
+    free(p);
+    before = live();
     p = malloc(100);
-    void *volatile kept = p;
+    p[99] = 9;
+    unsigned char *volatile kept = p; /* hidden from the compiler, for which the block is gone */
     errno = 0;
-    ok(realloc(p, huge / 2 + 1) == NULL && errno == ENOMEM, "realloc to too much: ENOMEM");
-    errno = 0;
-    ok(reallocarray(p, huge / 2, 4) == NULL && errno == ENOMEM, "reallocarray: a product that overflows");
+    is_refused(realloc(p, huge / 2 + 1), ENOMEM, "realloc: more than PTRDIFF_MAX");
+    is_refused(reallocarray(kept, huge / 2, 4), ENOMEM, "reallocarray: a product that overflows");
+    is_refused(reallocarray(kept, huge / 4 + 2, 4), ENOMEM, "reallocarray: to 4");
+    is_refused(reallocarray(kept, 4, huge / 4 + 2), ENOMEM, "reallocarray: to 4, in the other order");
+    ok(live() == before + 1 && kept[99] == 9, "the block is as it was");
     p = reallocarray(kept, 10, 30);
-    ok(p != NULL && malloc_usable_size(p) >= 300, "reallocarray");
+    ok(malloc_usable_size(p) == ash_good_size(300) && p[99] == 9 && live() == before + 1, "reallocarray");
+    ok(reallocarray(p, 0, 30) == NULL && live() == before, "reallocarray to nothing frees");
+    p = reallocarray(NULL, 30, 10);
+    ok(malloc_usable_size(p) == ash_good_size(300) && live() == before + 1, "reallocarray of nothing allocates");
     free(p);
 }
 
@@ -158,30 +199,117 @@ static void test_aligned(void)
         }
     is_int(failed, 0, "aligned_alloc to 64 MiB");
     is_int(misaligned, 0, "alignment is kept");
+    errno = 0;
+    is_refused(aligned_alloc(3, 10), EINVAL, "aligned_alloc: 3");
+    is_refused(aligned_alloc(0, 10), EINVAL, "aligned_alloc: 0");
+    is_refused(aligned_alloc(huge, 10), EINVAL, "aligned_alloc: all bits");
+    is_refused(aligned_alloc((size_t)1 << 60, 10), ENOMEM, "aligned_alloc: 2^60");
+    is_refused(aligned_alloc(huge / 2 + 1, 10), ENOMEM, "aligned_alloc: 2^63");
+    is_refused(aligned_alloc(4096, huge / 2 + 1), ENOMEM, "aligned_alloc: too much");
+    void *p = aligned_alloc(4096, 1);
+    is_int((long)malloc_usable_size(p), 4096, "aligned to a page, a byte takes a page");
+    free(p);
+}
+
+static void test_posix_memalign(void)
+{
+    static const size_t wrong[] = {0, 1, 2, 3, 4, 7, 12, 24, 40, 4104};
     void *p = (void *)1;
+    int accepted = 0;
     errno = 5;
-    is_int(posix_memalign(&p, 3, 10), EINVAL, "posix_memalign: 3");
-    is_int(posix_memalign(&p, 4, 10), EINVAL, "posix_memalign: less than a pointer");
-    is_int(posix_memalign(&p, 0, 10), EINVAL, "posix_memalign: 0");
+    for (unsigned i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        accepted += posix_memalign(&p, wrong[i], 10) != EINVAL;
+    is_int(accepted, 0, "posix_memalign: neither a power of two nor a multiple of a pointer");
+    is_int(posix_memalign(&p, huge, 10), EINVAL, "posix_memalign: all bits");
     is_int(posix_memalign(&p, 64, SIZE_MAX - 100), ENOMEM, "posix_memalign: too much");
+    is_int(posix_memalign(&p, huge / 2 + 1, 10), ENOMEM, "posix_memalign: 2^63");
     ok(p == (void *)1 && errno == 5, "which leaves the pointer and errno alone");
-    is_int(posix_memalign(&p, 4096, 10), 0, "posix_memalign");
-    ok((uintptr_t)p % 4096 == 0, "to a page");
-    free_aligned_sized(p, 4096, 10);
+    int failed = 0, misaligned = 0;
+    for (size_t align = sizeof(void *); align <= 1 << 20; align *= 2) {
+        void *held[8];
+        for (size_t i = 0; i < 8; i++) {
+            failed += posix_memalign(&held[i], align, 100 * i) != 0 || malloc_usable_size(held[i]) < 100 * i;
+            misaligned += (uintptr_t)held[i] % align != 0;
+        }
+        for (size_t i = 0; i < 8; i++)
+            free(held[i]);
+    }
+    is_int(failed, 0, "posix_memalign, from a pointer's size on");
+    is_int(misaligned, 0, "is aligned");
+    is_int(errno, 5, "success leaves errno alone");
+}
+
+/* Several blocks of each: a single one may be aligned by chance. */
+static void test_old_aligned(void)
+{
+    enum { HELD = 8 };
+    static const size_t aligns[][2] = {{0, 8},     {1, 8},     {3, 8},       {8, 8},           {33, 64},
+                                        {100, 128}, {128, 128}, {3000, 4096}, {100000, 131072}, {131072, 131072}};
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    void *p[HELD], *q[HELD];
+    for (unsigned i = 0; i < sizeof aligns / sizeof aligns[0]; i++) {
+        int wrong = 0;
+        for (size_t k = 0; k < HELD; k++) {
+            p[k] = memalign(aligns[i][0], 10 * k);
+            q[k] = aligned_alloc(aligns[i][1], 10 * k);
+            wrong += p[k] == NULL || (uintptr_t)p[k] % aligns[i][1] != 0;
+            wrong += malloc_usable_size(p[k]) != malloc_usable_size(q[k]);
+        }
+        ash_free_batch(p, HELD);
+        ash_free_batch(q, HELD);
+        ok(wrong == 0, "memalign: %zu is as good as %zu", aligns[i][0], aligns[i][1]);
+    }
+    int misaligned = 0, small = 0;
+    for (size_t k = 0; k < HELD; k++) {
+        p[k] = valloc(k * 1000);
+        q[k] = pvalloc(k * 1000);
+        misaligned += (uintptr_t)p[k] % page != 0 || (uintptr_t)q[k] % page != 0;
+        small += malloc_usable_size(p[k]) < k * 1000 || malloc_usable_size(q[k]) < (k * 1000 + page - 1) / page * page;
+    }
+    is_int(misaligned, 0, "valloc and pvalloc are aligned to a page");
+    is_int(small, 0, "pvalloc holds whole pages");
+    ash_free_batch(p, HELD);
+    ash_free_batch(q, HELD);
+    p[0] = pvalloc(3 * page);
+    q[0] = valloc(page);
+    ok(malloc_usable_size(p[0]) == ash_good_size(3 * page) && malloc_usable_size(q[0]) == page, "and no more");
+    free(p[0]);
+    free(q[0]);
     errno = 0;
-    ok(aligned_alloc(3, 10) == NULL && errno == EINVAL, "aligned_alloc: 3");
-    errno = 0;
-    ok(aligned_alloc(0, 10) == NULL && errno == EINVAL, "aligned_alloc: 0");
-    errno = 0;
-    ok(aligned_alloc((size_t)1 << 60, 10) == NULL && errno == ENOMEM, "aligned_alloc: 2^60");
-    p = memalign(100, 10);
-    ok((uintptr_t)p % 128 == 0, "memalign rounds up");
-    free(p);
-    p = valloc(1);
-    void *q = pvalloc(1);
-    ok((uintptr_t)p % 4096 == 0 && (uintptr_t)q % 4096 == 0 && malloc_usable_size(q) >= 4096, "valloc, pvalloc");
-    free(p);
-    cfree(q);
+    is_refused(memalign(huge, 10), EINVAL, "memalign: no power of two is so large");
+    is_refused(memalign((size_t)1 << 60, 10), ENOMEM, "memalign: 2^60");
+    is_refused(memalign(4096, huge), ENOMEM, "memalign: too much");
+    is_refused(valloc(huge), ENOMEM, "valloc: too much");
+    is_refused(pvalloc(huge), ENOMEM, "pvalloc: too much, even rounded up");
+    is_refused(pvalloc(huge / 2), ENOMEM, "pvalloc: PTRDIFF_MAX");
+}
+
+/* Each way to free, with NULL and with blocks of every kind. */
+static void test_frees(void)
+{
+    static const size_t sizes[] = {0, 10, 64, 1000, 65536, 65537, 10000000};
+    long before = live();
+    int left = 0;
+    errno = 77;
+    for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        size_t n = sizes[i];
+        free(malloc(n));
+        left += live() != before;
+        cfree(malloc(n));
+        left += live() != before;
+        free_sized(malloc(n), n);
+        left += live() != before;
+        for (size_t align = 8; align <= 1 << 20; align *= 8) {
+            free_aligned_sized(aligned_alloc(align, n), align, n);
+            left += live() != before;
+        }
+    }
+    is_int(left, 0, "free, cfree, free_sized, free_aligned_sized give back");
+    free(NULL);
+    cfree(NULL);
+    free_sized(NULL, 100);
+    free_aligned_sized(NULL, 64, 100);
+    is_int(errno, 77, "success and free leave errno alone");
 }
 
 static void test_absurd(void)
@@ -194,68 +322,7 @@ static void test_absurd(void)
         ok(p == NULL && errno == ENOMEM, "malloc(%zx): ENOMEM", sizes[i]);
         free(p);
     }
-    errno = 77;
-    free(malloc(10));
-    free(malloc(10000000));
-    free(NULL);
-    is_int(errno, 77, "success and free leave errno alone");
     is_int((long)malloc_usable_size(NULL), 0, "malloc_usable_size(NULL)");
-    free_sized(malloc(100), 100);
-    free_sized(NULL, 100);
-}
-
-static void test_api(void)
-{
-    size_t sizes[100];
-    void *p[100];
-    for (size_t i = 0; i < 100; i++)
-        sizes[i] = i * i * 13;
-    is_int(ash_malloc_batch(sizes, p, 100), 0, "ash_malloc_batch");
-    ash_free_batch(p, 100);
-    struct ash_stats before = {.struct_size = sizeof before}, after = before;
-    sizes[99] = SIZE_MAX;
-    ash_stats_get(&before);
-    is_int(ash_malloc_batch(sizes, p, 100), -ENOMEM, "all or nothing");
-    ash_stats_get(&after);
-    is_int((long)after.live_blocks, (long)before.live_blocks, "and nothing leaks");
-    is_int(ash_limit_set(1), -EINVAL, "a limit that is too small");
-    size_t limit, used;
-    is_int(ash_limit_set(64 << 20), 0, "ash_limit_set");
-    ash_limit_get(&limit, &used);
-    is_int((long)limit, 64 << 20, "ash_limit_get");
-    errno = 0;
-    void *big = ash_malloc(100 << 20);
-    ok(big == NULL && errno == ENOMEM, "beyond the limit: ENOMEM");
-    ash_stats_get(&after);
-    is_int((long)after.limit_hits, (long)before.limit_hits + 1, "counted");
-    ash_limit_set(0);
-    big = ash_malloc(100 << 20);
-    ok(big != NULL, "without it, memory again");
-    memset(big, 1, 100 << 20);
-    ash_free(big);
-    is_int(ash_trim(), 1, "ash_trim gives it back");
-    ok(ash_aligned_alloc(3, 1) == NULL && errno == EINVAL, "ash_aligned_alloc: 3");
-    is_int(ash_verify(), 0, "ash_verify");
-}
-
-static void test_glibc(void)
-{
-    struct mallinfo2 a = mallinfo2();
-    void *small = malloc(1000), *large = malloc(1 << 20);
-    struct mallinfo2 b = mallinfo2();
-    ok(b.uordblks - a.uordblks == malloc_usable_size(small), "mallinfo2: bytes in small blocks");
-    ok(b.hblkhd - a.hblkhd == malloc_usable_size(large) && b.hblks - a.hblks == 1, "mallinfo2: large blocks");
-    free(small);
-    free(large);
-    is_int(mallopt(M_MMAP_THRESHOLD, 1), 1, "mallopt accepts");
-    char *text = NULL;
-    size_t n = 0;
-    FILE *f = open_memstream(&text, &n);
-    is_int(malloc_info(0, f), 0, "malloc_info");
-    fclose(f);
-    ok(strstr(text, "<malloc version=\"1\">") == text && strstr(text, "</malloc>\n") != NULL, "is XML of glibc's form");
-    free(text);
-    malloc_trim(0);
 }
 
 /* Counters: a class's hits, misses and frees change by exactly what the program does. */
@@ -291,9 +358,10 @@ int main(int argc, char **argv)
     test_realloc();
     test_growth();
     test_aligned();
+    test_posix_memalign();
+    test_old_aligned();
+    test_frees();
     test_absurd();
-    test_api();
-    test_glibc();
     test_counters();
     int status = 0;
     if (argc == 1) {

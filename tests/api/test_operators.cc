@@ -1,4 +1,7 @@
-/* The C++ operators: every form, bad_alloc really thrown, new_handler honoured, alignment, and who allocates. */
+/*
+ * The C++ operators: every form of new and delete by itself; bad_alloc really thrown, new_handler honoured, alignment,
+ * wrong sizes reported, and who allocates.
+ */
 #include "ashlar/ashlar.h"
 
 extern "C" {
@@ -7,33 +10,61 @@ extern "C" {
 
 #include <cstdint>
 #include <cstdlib>
+#include <fcntl.h>
 #include <memory>
 #include <new>
 #include <string>
+#include <sys/wait.h>
 #include <vector>
 
-static int handled;
+using std::nothrow;
+using std::size_t;
 
-static void handler()
-{
-    if (++handled == 3)
-        std::set_new_handler(nullptr);
-}
+static const auto at = std::align_val_t(256);
 
-struct thrown {};
-
-static void throwing_handler()
-{
-    throw thrown();
-}
-
-struct alignas(4096) Page {
-    char bytes[5000];
+struct Make {
+    const char *name;
+    void *(*make)(size_t);
+    bool aligned, throws;
 };
 
-static std::size_t huge()
+static const Make makes[] = {
+    {"new", [](size_t n) { return ::operator new(n); }, false, true},
+    {"new[]", [](size_t n) { return ::operator new[](n); }, false, true},
+    {"new, nothrow", [](size_t n) { return ::operator new(n, nothrow); }, false, false},
+    {"new[], nothrow", [](size_t n) { return ::operator new[](n, nothrow); }, false, false},
+    {"new, aligned", [](size_t n) { return ::operator new(n, at); }, true, true},
+    {"new[], aligned", [](size_t n) { return ::operator new[](n, at); }, true, true},
+    {"new, aligned, nothrow", [](size_t n) { return ::operator new(n, at, nothrow); }, true, false},
+    {"new[], aligned, nothrow", [](size_t n) { return ::operator new[](n, at, nothrow); }, true, false},
+};
+
+struct Give {
+    const char *name;
+    void (*give)(void *, size_t);
+    bool aligned, sized;
+};
+
+static const Give gives[] = {
+    {"delete", [](void *p, size_t) { ::operator delete(p); }, false, false},
+    {"delete[]", [](void *p, size_t) { ::operator delete[](p); }, false, false},
+    {"delete, nothrow", [](void *p, size_t) { ::operator delete(p, nothrow); }, false, false},
+    {"delete[], nothrow", [](void *p, size_t) { ::operator delete[](p, nothrow); }, false, false},
+    {"delete, sized", [](void *p, size_t n) { ::operator delete(p, n); }, false, true},
+    {"delete[], sized", [](void *p, size_t n) { ::operator delete[](p, n); }, false, true},
+    {"delete, aligned", [](void *p, size_t) { ::operator delete(p, at); }, true, false},
+    {"delete[], aligned", [](void *p, size_t) { ::operator delete[](p, at); }, true, false},
+    {"delete, aligned, nothrow", [](void *p, size_t) { ::operator delete(p, at, nothrow); }, true, false},
+    {"delete[], aligned, nothrow", [](void *p, size_t) { ::operator delete[](p, at, nothrow); }, true, false},
+    {"delete, sized, aligned", [](void *p, size_t n) { ::operator delete(p, n, at); }, true, true},
+    {"delete[], sized, aligned", [](void *p, size_t n) { ::operator delete[](p, n, at); }, true, true},
+};
+
+static const size_t sizes[] = {0, 1, 64, 100, 300, 1024, 20000, 65536, 65537, 1 << 20};
+
+static size_t huge()
 {
-    volatile std::size_t n = std::size_t(1) << 62;
+    volatile size_t n = size_t(1) << 62;
     return n;
 }
 
@@ -45,71 +76,200 @@ static uint64_t live()
     return s.live_blocks;
 }
 
-int main()
+/* ---- success ---- */
+
+static size_t address(const void *p)
+{
+    return reinterpret_cast<std::uintptr_t>(p);
+}
+
+static bool well_made(const Make &m, size_t n)
+{
+    enum { HELD = 8 }; /* a single block may be aligned by chance */
+    void *p[HELD];
+    bool good = true;
+    uint64_t before = live();
+    for (auto &q : p) {
+        q = m.make(n);
+        good = good && q != nullptr;
+        if (m.aligned)
+            good = good && address(q) % 256 == 0 && ash_usable_size(q) >= n;
+        else
+            good = good && ash_usable_size(q) == ash_good_size(n);
+    }
+    good = good && live() == before + HELD;
+    ash_free_batch(p, HELD);
+    return good;
+}
+
+static void test_make(const Make &m)
+{
+    size_t failed = 0;
+    for (size_t n : sizes)
+        failed += !well_made(m, n);
+    is_int((long)failed, 0, m.name);
+}
+
+static void test_give(const Give &g)
+{
+    uint64_t before = live();
+    size_t failed = 0;
+    for (size_t n : sizes) {
+        g.give(g.aligned ? ash_aligned_alloc(256, n) : ash_malloc(n), n);
+        failed += live() != before;
+    }
+    g.give(nullptr, 100);
+    is_int((long)failed, 0, g.name);
+}
+
+/* A block of 1000 bytes, deleted as one of 3000: aborts if sizes are looked at. */
+static void test_wrong_size(const Give &g)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(open("/dev/null", O_WRONLY), STDERR_FILENO);
+        g.give(g.aligned ? ash_aligned_alloc(256, 1000) : ash_malloc(1000), 3000);
+        _exit(0);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    ok(WIFSIGNALED(status) == g.sized, "%s: a wrong size %s", g.name, g.sized ? "aborts" : "cannot be seen");
+}
+
+/* Deleted as aligned to 2^62, which no block is. */
+static void test_wrong_alignment(bool array)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(open("/dev/null", O_WRONLY), STDERR_FILENO);
+        void *p = ash_malloc(1000);
+        array ? ::operator delete[](p, 1000, std::align_val_t(huge())) : ::operator delete(p, 1000, std::align_val_t(huge()));
+        _exit(0);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    ok(WIFSIGNALED(status), "delete%s: a wrong alignment aborts", array ? "[]" : "");
+}
+
+/* ---- failure ---- */
+
+static int handled;
+
+static void handler()
+{
+    if (++handled == 3)
+        std::set_new_handler(nullptr);
+}
+
+/* Memory is there after the second call. */
+static void helping_handler()
+{
+    if (++handled == 2)
+        ash_limit_set(0);
+}
+
+struct thrown {};
+
+static void throwing_handler()
+{
+    throw thrown();
+}
+
+enum Outcome { MADE, REFUSED, BAD_ALLOC, THROWN };
+
+static Outcome attempt(const Make &m, size_t n)
+{
+    try {
+        void *p = m.make(n);
+        bool aligned = !m.aligned || address(p) % 256 == 0;
+        ash_free(p);
+        return p != nullptr && aligned ? MADE : REFUSED;
+    } catch (const std::bad_alloc &) {
+        return BAD_ALLOC;
+    } catch (const thrown &) {
+        return THROWN;
+    }
+}
+
+static void test_failure(const Make &m)
+{
+    const Outcome failure = m.throws ? BAD_ALLOC : REFUSED;
+    ok(attempt(m, huge()) == failure, "%s: %s", m.name, m.throws ? "bad_alloc is thrown" : "NULL");
+    handled = 0;
+    std::set_new_handler(handler);
+    ok(attempt(m, huge()) == failure, "the same after a handler");
+    is_int(handled, 3, "which was called until there was none");
+
+    handled = 0;
+    std::set_new_handler(helping_handler);
+    ash_limit_set(64 << 20);
+    ok(attempt(m, 100 << 20) == MADE, "a handler that finds memory");
+    is_int(handled, 2, "is called until there is enough");
+    ash_limit_set(0);
+    std::set_new_handler(throwing_handler);
+    if (m.throws)
+        ok(attempt(m, huge()) == THROWN, "a handler's exception passes through");
+    std::set_new_handler(nullptr);
+}
+
+/* ---- as programs use them ---- */
+
+struct alignas(4096) Page {
+    char bytes[5000];
+};
+
+static void test_expressions()
 {
     uint64_t before = live();
     int *one = new int(42);
     ok(live() == before + 1, "new allocates here");
-    ok(reinterpret_cast<std::uintptr_t>(one) % 64 == 0, "aligned to 64");
+    ok(address(one) % ash_good_size(1) == 0, "aligned to the grain");
     delete one;
     delete[] new char[100];
-    ::operator delete(::operator new(100), std::size_t(100));
-    ::operator delete[](::operator new[](100), std::size_t(100));
-    ::operator delete(::operator new(100, std::nothrow), std::nothrow);
-    ::operator delete[](::operator new[](100, std::nothrow), std::nothrow);
-    ok(live() == before, "every delete gives back");
-
     Page *page = new Page;
-    ok(reinterpret_cast<std::uintptr_t>(page) % 4096 == 0, "new of an over-aligned type");
+    ok(address(page) % 4096 == 0, "new of an over-aligned type");
     delete page;
     Page *pages = new Page[3];
-    ok(reinterpret_cast<std::uintptr_t>(pages) % 4096 == 0, "new[] of it");
+    ok(address(pages) % 4096 == 0, "new[] of it");
     delete[] pages;
-    auto align = std::align_val_t(256);
-    ::operator delete(::operator new(300, align), align);
-    ::operator delete(::operator new(300, align), std::size_t(300), align);
-    ::operator delete[](::operator new[](300, align, std::nothrow), align, std::nothrow);
-    ::operator delete[](::operator new[](300, align), std::size_t(300), align);
-    ok(live() == before, "every aligned delete gives back");
-
-    int caught = 0;
-    try {
-        ::operator delete(::operator new(huge()));
-    } catch (const std::bad_alloc &) {
-        caught++;
-    }
-    try {
-        ::operator delete[](::operator new[](huge(), align), align);
-    } catch (const std::bad_alloc &) {
-        caught++;
-    }
-    is_int(caught, 2, "bad_alloc is thrown");
-    ok(::operator new(huge(), std::nothrow) == nullptr, "nothrow returns NULL");
-
-    std::set_new_handler(handler);
-    try {
-        ::operator delete(::operator new(huge()));
-    } catch (const std::bad_alloc &) {
-        caught++;
-    }
-    is_int(handled, 3, "new_handler is called until there is none");
-    is_int(caught, 3, "then bad_alloc");
-    std::set_new_handler(throwing_handler);
-    try {
-        ::operator delete(::operator new(huge()));
-    } catch (const thrown &) {
-        caught++;
-    }
-    is_int(caught, 4, "a handler's exception passes through");
-    std::set_new_handler(nullptr);
-
+    ok(live() == before, "every delete gives back");
     {
         std::vector<std::string> words;
         for (int i = 0; i < 10000; i++)
-            words.push_back(std::string(static_cast<std::size_t>(i % 300), 'x'));
+            words.push_back(std::string(static_cast<size_t>(i % 300), 'x'));
         auto shared = std::make_shared<std::vector<std::string>>(words);
         ok(shared->size() == 10000 && shared->back().size() == 99, "containers");
     }
     ok(live() == before, "nothing is left");
+}
+
+int main(int argc, char **argv)
+{
+    for (const Make &m : makes)
+        test_make(m);
+    for (const Give &g : gives) {
+        test_give(g);
+        test_wrong_size(g);
+    }
+    test_wrong_alignment(false);
+    test_wrong_alignment(true);
+    test_failure(makes[0]); /* the first exception allocates for good */
+    uint64_t before = live();
+    for (const Make &m : makes)
+        test_failure(m);
+    ok(live() == before, "failures leave nothing");
+    test_expressions();
+    int status = 0;
+    if (argc == 1) {
+        pid_t child = fork();
+        if (child == 0) {
+            setenv("ASHLAR_GRAIN", "16", 1);
+            dup2(STDERR_FILENO, STDOUT_FILENO);
+            execl("/proc/self/exe", argv[0], "again", static_cast<char *>(nullptr));
+            _exit(99);
+        }
+        waitpid(child, &status, 0);
+        is_int(status, 0, "all of it in grain 16 (points on standard error)");
+    }
     return tap_done();
 }

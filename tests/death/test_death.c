@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 
 void free_sized(void *, size_t);
+void free_aligned_sized(void *, size_t, size_t);
 
 static int shown;
 
@@ -191,6 +192,17 @@ static void sized_small(void) { sized(128, 300); }
 static void sized_too_small(void) { sized(1000, 100); }
 static void sized_large(void) { sized(1 << 20, 5); }
 
+static void aligned_sized(size_t align, size_t n)
+{
+    char *p = aligned_alloc(64, 4096);
+    show(p);
+    free_aligned_sized(hidden(p), align, n);
+}
+
+static void aligned_too_large(void) { aligned_sized(64, 4097); }
+static void aligned_otherwise(void) { aligned_sized((size_t)1 << 62, 4096); }
+static void aligned_to_nothing(void) { aligned_sized(24, 4096); }
+
 struct death {
     const char *name, *text; /* %1 and %2: the pointers shown */
     void (*run)(void);
@@ -221,6 +233,9 @@ static const struct death deaths[] = {
     {"free_sized, too large", "ashlar: free_sized of %1 with wrong size 300 (block holds 128)\n", sized_small},
     {"free_sized, too small", "ashlar: free_sized of %1 with wrong size 100 (block holds 1024)\n", sized_too_small},
     {"free_sized, large", "ashlar: free_sized of %1 with wrong size 5 (block holds 1048576)\n", sized_large},
+    {"free_aligned_sized, too large", "ashlar: free_sized of %1 with wrong size 4097 (block holds 4096)\n", aligned_too_large},
+    {"free_aligned_sized, not so aligned", "ashlar: free_sized of %1 with wrong size 4096 (block holds 4096)\n", aligned_otherwise},
+    {"free_aligned_sized, no power of two", "ashlar: free_sized of %1 with wrong size 4096 (block holds 4096)\n", aligned_to_nothing},
 };
 
 /* Runs a case: its status, what it showed and what it said. */

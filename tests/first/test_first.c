@@ -7,11 +7,30 @@
 
 #include <malloc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 
-enum { ENTRIES = 17 };
+/* The operators of C++, in a program without its library: there is no new_handler and nothing to throw. */
+void *_Znwm(size_t);
+void *_ZnamSt11align_val_t(size_t, size_t);
+struct nothrow;
+void *_ZnwmRKSt9nothrow_t(size_t, const struct nothrow *);
+void _ZdlPv(void *);
+
+enum { ENTRIES = 30, MIB = 1 << 20 };
+
+static volatile size_t huge = SIZE_MAX; /* hidden from the compiler's own checks */
+
+/* The limit holds although nothing was allocated before it was set. */
+static int limit_first(void)
+{
+    int status = ash_limit_set(64 * MIB);
+    void *p = malloc(100 * MIB);
+    ash_limit_set(0);
+    return status != 0 || p != NULL;
+}
 
 /* 0 when the entry did what it should. */
 static int act(int entry)
@@ -38,6 +57,19 @@ static int act(int entry)
         struct ash_stats s = {.struct_size = sizeof s};
         return ash_stats_get(&s);
     }
+    case 17: p = ash_malloc(100); break;
+    case 18: p = ash_calloc(10, 10); break;
+    case 19: p = ash_realloc(NULL, 100); break;
+    case 20: return ash_malloc_batch((size_t[]){100}, &p, 1) != 0 || p == NULL;
+    case 21: return ash_usable_size(NULL) != 0;
+    case 22: return limit_first();
+    case 23: return ash_trim() < 0;
+    case 24: p = valloc(100); break;
+    case 25: p = pvalloc(100); break;
+    case 26: p = _Znwm(100); break;
+    case 27: p = _ZnamSt11align_val_t(100, 4096); break;
+    case 28: _ZdlPv(NULL); return 0;
+    case 29: return _ZnwmRKSt9nothrow_t(huge, NULL) != NULL;
     }
     int bad = p == NULL || malloc_usable_size(p) < 100;
     free(p);
@@ -81,5 +113,13 @@ int main(int argc, char **argv)
         pthread_join(t, &result);
         ok(result == NULL, "entry %d first in a thread", entry);
     }
+    pid_t child = fork();
+    if (child == 0) {
+        _Znwm(huge);
+        _exit(0);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "operator new without a way to throw aborts");
     return tap_done();
 }
