@@ -282,8 +282,37 @@ static void test_verify(void)
     is_int(ash_verify(), 0, "none again");
 }
 
+/* ---- before the library's constructor ---- */
+
+static int first_status = 1;
+static size_t first_limit;
+
+/* The first call of all: what the environment says comes before it, not after. */
+static void first(int argc, char **argv, char **envp)
+{
+    (void)argc, (void)argv, (void)envp;
+    size_t used;
+    first_status = ash_limit_set(64 * MIB);
+    ash_free(ash_malloc(100));
+    ash_limit_get(&first_limit, &used);
+    ash_limit_set(0);
+}
+
+__attribute__((section(".preinit_array"), used)) static void (*const preinit)(int, char **, char **) = first;
+
+static void test_first(void)
+{
+    if (first_status == 1) {
+        skip("libc does not run .preinit_array", 2);
+        return;
+    }
+    is_int(first_status, 0, "ash_limit_set as the first call");
+    is_int((long)first_limit, 64 * MIB, "the limit stays");
+}
+
 int main(int argc, char **argv)
 {
+    test_first();
     test_malloc();
     test_calloc();
     test_realloc();
