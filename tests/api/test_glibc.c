@@ -13,7 +13,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-enum { SMALL = 500, LARGE = 3, MIB = 1 << 20, TEXT_MAX = 1 << 16 };
+enum { SMALL = 500, LARGE = 3, FULL = 300, FULL_SIZE = 5120, MIB = 1 << 20, TEXT_MAX = 1 << 16 };
 
 static struct ash_stats stats(void)
 {
@@ -33,11 +33,26 @@ static uint64_t free_blocks(void)
 
 /* ---- a state in which no two figures are the same ---- */
 
-static void *small[SMALL], *large[LARGE];
+static void *small[SMALL], *large[LARGE], *full[FULL];
 
-/* Live small and large blocks, free ones in caches and in slabs, free memory that is still resident. */
+static struct ash_class_stats class_of(size_t size)
+{
+    struct ash_class_stats c = {0};
+    for (unsigned cls = 0; c.size != size && ash_stats_class(cls, &c) == 0; cls++)
+        ;
+    return c;
+}
+
+/*
+ * Live small and large blocks, free ones in caches and in slabs, free memory that is still resident, and a class without
+ * free blocks.
+ */
 static void fill(void)
 {
+    int n = 0;
+    do
+        full[n++] = malloc(FULL_SIZE);
+    while (n < FULL && class_of(FULL_SIZE).live < class_of(FULL_SIZE).capacity);
     for (int i = 0; i < SMALL; i++)
         small[i] = malloc(i % 2 == 0 ? 1000 : 1);
     for (int i = 0; i < SMALL; i += 3) {
@@ -56,6 +71,10 @@ static void empty(void)
         free(small[i]);
     for (int i = 0; i < LARGE; i++)
         free(large[i]);
+    for (int i = 0; i < FULL; i++) {
+        free(full[i]);
+        full[i] = NULL;
+    }
 }
 
 /* ---- mallinfo2, mallinfo ---- */
@@ -69,8 +88,8 @@ static void test_mallinfo2(void)
        "free memory in caches, in slabs and beside them");
     is_int((long)m.arena, (long)(s.slab_bytes + s.dirty_bytes), "arena");
     is_int((long)m.ordblks, (long)free_blocks(), "ordblks");
-    is_int((long)m.hblks, LARGE - 1, "hblks");
-    is_int((long)m.hblkhd, 5 * MIB, "hblkhd");
+    is_int((long)m.hblks, (long)s.large_live_blocks, "hblks");
+    is_int((long)m.hblkhd, (long)s.large_live_bytes, "hblkhd");
     is_int((long)m.uordblks, (long)(s.live_bytes - s.large_live_bytes), "uordblks");
     is_int((long)m.fordblks, (long)(s.cached_bytes + s.slab_free_bytes + s.dirty_bytes), "fordblks");
     is_int((long)m.keepcost, (long)s.dirty_bytes, "keepcost");
@@ -268,6 +287,8 @@ static void test_malloc_info(void)
     fill();
     is_int(info(0), 0, "malloc_info");
     struct ash_stats s = stats();
+    struct ash_class_stats c = class_of(FULL_SIZE);
+    ok(c.live != 0 && c.live == c.capacity, "a class without free blocks");
     uint64_t count = 0, bytes = 0;
     size_t n = strlen(text);
     ok(strncmp(text, head, sizeof head - 1) == 0, "begins as glibc's");
@@ -275,7 +296,8 @@ static void test_malloc_info(void)
     ok(sizes_are_right(&count, &bytes), "the free blocks of each class");
     ok(s.cached_bytes == 0 && bytes == s.slab_free_bytes && count == free_blocks(), "which are in slabs");
     ok(has(text, "<total type=\"rest\" count=\"%llu\" size=\"%llu\"/>\n", count, bytes), "their sums");
-    ok(has(text, "<total type=\"mmap\" count=\"%llu\" size=\"%llu\"/>\n", LARGE - 1, 5 * MIB), "large blocks");
+    ok(has(text, "<total type=\"mmap\" count=\"%llu\" size=\"%llu\"/>\n", s.large_live_blocks, s.large_live_bytes),
+       "large blocks");
     ok(s.used_bytes != s.peak_bytes && s.peak_bytes != s.mapped_bytes, "use, peak and address space differ");
     char *end = strstr(text, "</heap>\n");
     ok(has(end, system, s.used_bytes, s.peak_bytes), "memory in use and its peak");
