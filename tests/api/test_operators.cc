@@ -17,26 +17,33 @@ extern "C" {
 #include <sys/wait.h>
 #include <vector>
 
+using std::align_val_t;
 using std::nothrow;
 using std::size_t;
 
-static const auto at = std::align_val_t(256);
+/* Some compilers want to be asked for these. */
+void operator delete(void *, size_t) noexcept;
+void operator delete[](void *, size_t) noexcept;
+void operator delete(void *, size_t, align_val_t) noexcept;
+void operator delete[](void *, size_t, align_val_t) noexcept;
+
+static const auto at = align_val_t(256), far = align_val_t(64 << 20);
 
 struct Make {
     const char *name;
-    void *(*make)(size_t);
+    void *(*make)(size_t, align_val_t);
     bool aligned, throws;
 };
 
 static const Make makes[] = {
-    {"new", [](size_t n) { return ::operator new(n); }, false, true},
-    {"new[]", [](size_t n) { return ::operator new[](n); }, false, true},
-    {"new, nothrow", [](size_t n) { return ::operator new(n, nothrow); }, false, false},
-    {"new[], nothrow", [](size_t n) { return ::operator new[](n, nothrow); }, false, false},
-    {"new, aligned", [](size_t n) { return ::operator new(n, at); }, true, true},
-    {"new[], aligned", [](size_t n) { return ::operator new[](n, at); }, true, true},
-    {"new, aligned, nothrow", [](size_t n) { return ::operator new(n, at, nothrow); }, true, false},
-    {"new[], aligned, nothrow", [](size_t n) { return ::operator new[](n, at, nothrow); }, true, false},
+    {"new", [](size_t n, align_val_t) { return ::operator new(n); }, false, true},
+    {"new[]", [](size_t n, align_val_t) { return ::operator new[](n); }, false, true},
+    {"new, nothrow", [](size_t n, align_val_t) { return ::operator new(n, nothrow); }, false, false},
+    {"new[], nothrow", [](size_t n, align_val_t) { return ::operator new[](n, nothrow); }, false, false},
+    {"new, aligned", [](size_t n, align_val_t a) { return ::operator new(n, a); }, true, true},
+    {"new[], aligned", [](size_t n, align_val_t a) { return ::operator new[](n, a); }, true, true},
+    {"new, aligned, nothrow", [](size_t n, align_val_t a) { return ::operator new(n, a, nothrow); }, true, false},
+    {"new[], aligned, nothrow", [](size_t n, align_val_t a) { return ::operator new[](n, a, nothrow); }, true, false},
 };
 
 struct Give {
@@ -90,7 +97,7 @@ static bool well_made(const Make &m, size_t n)
     bool good = true;
     uint64_t before = live();
     for (auto &q : p) {
-        q = m.make(n);
+        q = m.make(n, at);
         good = good && q != nullptr;
         if (m.aligned)
             good = good && address(q) % 256 == 0 && ash_usable_size(q) >= n;
@@ -143,7 +150,7 @@ static void test_wrong_alignment(bool array)
     if (child == 0) {
         dup2(open("/dev/null", O_WRONLY), STDERR_FILENO);
         void *p = ash_malloc(1000);
-        array ? ::operator delete[](p, 1000, std::align_val_t(huge())) : ::operator delete(p, 1000, std::align_val_t(huge()));
+        array ? ::operator delete[](p, 1000, align_val_t(huge())) : ::operator delete(p, 1000, align_val_t(huge()));
         _exit(0);
     }
     int status;
@@ -180,8 +187,8 @@ enum Outcome { MADE, REFUSED, BAD_ALLOC, THROWN };
 static Outcome attempt(const Make &m, size_t n)
 {
     try {
-        void *p = m.make(n);
-        bool aligned = !m.aligned || address(p) % 256 == 0;
+        void *p = m.make(n, far);
+        bool aligned = !m.aligned || address(p) % size_t(far) == 0;
         ash_free(p);
         return p != nullptr && aligned ? MADE : REFUSED;
     } catch (const std::bad_alloc &) {
