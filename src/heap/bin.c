@@ -1,6 +1,5 @@
 #include "heap/bin.h"
 
-#include "heap/error.h"
 #include "heap/remote.h"
 #include "heap/slabs.h"
 
@@ -15,7 +14,8 @@ enum {
     BATCH_START_MOST = 8,
     BATCH_BYTES = 16 * 1024,
     BATCH_MOST = 256,
-    GROUPS = 16 /* slabs that one flush gathers blocks for at a time */
+    RETURNED_LEAST = 8, /* a chain of other threads' frees this long is used as it is */
+    GROUPS = 16         /* slabs that one flush gathers blocks for at a time */
 };
 
 ASH_INLINE unsigned clamp(size_t n, unsigned least, unsigned most)
@@ -39,39 +39,42 @@ static void group_send(struct heap *h, struct group *g)
     g->slab = NULL;
 }
 
-static void group_add(struct heap *h, struct group *groups, struct slab *s, struct block *p)
+/* Adds the blocks of a list that lie in slab `s`, up to the first that does not: returns that. */
+static struct block *group_add(struct heap *h, struct group *groups, struct slab *s,
+                               struct block *first)
 {
     struct group *g = &groups[(s->unit / s->units) % GROUPS];
+    struct block *last = first;
+    struct block *next = first->next;
+    unsigned count = 1;
+    for (; next != NULL && slab_holds(s, next); count++) {
+        last = next;
+        next = last->next;
+    }
     if (g->slab != s) {
         group_send(h, g);
         g->slab = s;
-        g->chain = (struct chain){p, p, 1};
-        return;
+        g->chain = (struct chain){first, last, count};
+    } else {
+        last->next = g->chain.head;
+        g->chain.head = first;
+        g->chain.count += count;
     }
-    p->next = g->chain.head;
-    g->chain.head = p;
-    g->chain.count++;
+    return next;
 }
 
-/* Sends a list home; returns its length. */
-static unsigned send_home(struct heap *h, unsigned cls, struct block *p)
+/* Sends a list home. */
+static void send_home(struct heap *h, unsigned cls, struct block *p)
 {
     struct group groups[GROUPS];
     for (unsigned i = 0; i < GROUPS; i++)
         groups[i].slab = NULL;
-    unsigned count = 0;
-    for (struct block *next; p != NULL; p = next, count++) {
-        next = p->next;
-        __builtin_prefetch(next);
+    while (p != NULL) {
         struct slab *s = slab_of(cls, p);
-        if (load_relaxed(&s->owner) != h)
-            group_add(h, groups, s, p);
-        else if (ASH_UNLIKELY(!slabs_put(h, s, p)))
-            error_double_free(p);
+        p = load_relaxed(&s->owner) == h ? slabs_put(h, s, p) : group_add(h, groups, s, p);
     }
     for (unsigned i = 0; i < GROUPS; i++)
         group_send(h, &groups[i]);
-    return count;
 }
 
 /* ---- bounds ---- */
@@ -100,23 +103,36 @@ static void cap_raise(struct heap *h, unsigned cls, unsigned to)
     }
 }
 
-/* Sends the list home but for its newest `keep` blocks. */
-static void trim_to(struct heap *h, unsigned cls, unsigned keep)
+/* ---- the spare list ---- */
+
+static struct block *spare_take(struct heap_class *hc)
 {
+    struct block *list = hc->spare;
+    hc->spare = NULL;
+    store_relaxed(&hc->spare_count, 0);
+    return list;
+}
+
+/* Makes the list the spare one, which goes home. */
+static void stash(struct heap *h, unsigned cls)
+{
+    struct heap_class *hc = &h->of[cls];
     struct bin *b = &h->bin[cls];
-    struct block *rest = b->head;
-    if (keep == 0) {
-        b->head = NULL;
-    } else {
-        struct block *last = rest;
-        for (unsigned i = 1; i < keep; i++)
-            last = last->next;
-        rest = last->next;
-        last->next = NULL;
-    }
-    unsigned count = send_home(h, cls, rest);
+    unsigned count = load_relaxed(&hc->cap) - bin_room(b);
+    send_home(h, cls, spare_take(hc));
+    hc->spare = b->head;
+    store_relaxed(&hc->spare_count, count);
+    b->head = NULL;
     room_add(b, count);
-    counter_add(&h->of[cls].flushed, count);
+    counter_add(&hc->flushed, count);
+}
+
+/* Sends both lists home. */
+static void empty(struct heap *h, unsigned cls)
+{
+    if (h->bin[cls].head != NULL)
+        stash(h, cls);
+    send_home(h, cls, spare_take(&h->of[cls]));
 }
 
 static void spill(struct heap *h, unsigned cls)
@@ -129,7 +145,7 @@ static void spill(struct heap *h, unsigned cls)
     else if (hc->missed != 0 && cap < most)
         cap_raise(h, cls, (unsigned)size_min(2 * (size_t)cap, most));
     else
-        trim_to(h, cls, cap / 2);
+        stash(h, cls);
     hc->missed = 0;
 }
 
@@ -148,21 +164,16 @@ void bin_attend(struct heap *h, unsigned cls)
 
 /* ---- refill ---- */
 
-struct block *bin_refill(struct heap *h, unsigned cls)
+/* Up to `most` blocks of the class's slabs, of which the first has one. */
+static struct chain take_from(struct heap *h, struct slab *s, unsigned most)
 {
-    struct heap_class *hc = &h->of[cls];
-    struct slab *s = slabs_find(h, cls);
-    if (s == NULL)
-        return NULL;
-    size_t size = class_size(cls);
-    unsigned batch =
-        hc->batch != 0 ? hc->batch : clamp(BATCH_START_BYTES / size, 1, BATCH_START_MOST);
-    struct chain c = slab_take(s, batch);
+    struct heap_class *hc = &h->of[s->cls];
+    struct chain c = slab_take(s, most);
     if (s->free == 0)
         slabs_settle(h, s);
-    while (c.count < batch && hc->partial != NULL) {
+    while (c.count < most && hc->partial != NULL) {
         s = hc->partial;
-        struct chain more = slab_take(s, batch - c.count);
+        struct chain more = slab_take(s, most - c.count);
         if (s->free == 0)
             slabs_settle(h, s);
         c.tail->next = more.head;
@@ -170,9 +181,41 @@ struct block *bin_refill(struct heap *h, unsigned cls)
         c.count += more.count;
     }
     c.tail->next = NULL;
+    return c;
+}
+
+/* Blocks of the heap's own: other threads' frees as they are, or out of slabs. count 0: none. */
+static struct chain batch_take(struct heap *h, unsigned cls)
+{
+    struct heap_class *hc = &h->of[cls];
+    size_t size = class_size(cls);
+    unsigned batch =
+        hc->batch != 0 ? hc->batch : clamp(BATCH_START_BYTES / size, 1, BATCH_START_MOST);
+    struct chain c = {NULL, NULL, 0};
+    if (hc->partial == NULL)
+        c = slabs_returned(h, cls, size_min(batch, RETURNED_LEAST));
+    if (c.count == 0) {
+        struct slab *s = slabs_find(h, cls);
+        if (s == NULL)
+            return c;
+        c = take_from(h, s, batch);
+    }
     hc->missed = 1;
     hc->batch = (uint32_t)size_min(2 * (size_t)batch, clamp(BATCH_BYTES / size, 1, BATCH_MOST));
-    cap_raise(h, cls, (unsigned)size_max(cap_start(cls), 2 * (size_t)batch));
+    cap_raise(h, cls, (unsigned)size_max(size_max(cap_start(cls), 2 * (size_t)batch), c.count));
+    return c;
+}
+
+struct block *bin_refill(struct heap *h, unsigned cls)
+{
+    struct heap_class *hc = &h->of[cls];
+    struct chain c = {.count = load_relaxed(&hc->spare_count)};
+    if (c.count != 0)
+        c.head = spare_take(hc);
+    else
+        c = batch_take(h, cls);
+    if (c.count == 0)
+        return NULL;
     counter_add(&hc->misses, 1);
     counter_add(&hc->taken, c.count - 1);
     h->bin[cls].head = c.head->next;
@@ -188,8 +231,8 @@ void bin_free_direct(struct heap *h, unsigned cls, void *p)
     struct block *b = p;
     heap_count_up(h, cls, direct, 1);
     if (load_relaxed(&s->owner) == h) {
-        if (!slabs_put(h, s, p))
-            error_double_free(p);
+        b->next = NULL;
+        slabs_put(h, s, b);
         return;
     }
     b->mark = block_mark(b);
@@ -197,19 +240,10 @@ void bin_free_direct(struct heap *h, unsigned cls, void *p)
     remote_push(s, (struct chain){b, b, 1});
 }
 
-bool bin_holds(const struct heap *h, unsigned cls, const void *p)
-{
-    const struct block *b = h->bin[cls].head;
-    while (b != NULL && b != p)
-        b = b->next;
-    return b != NULL;
-}
-
 void bin_drain(struct heap *h)
 {
     for (unsigned cls = size_classes.first; cls < CLASS_COUNT; cls++)
-        if (h->bin[cls].head != NULL)
-            trim_to(h, cls, 0);
+        empty(h, cls);
 }
 
 /* Changes with every allocation and every free of the class that uses the list. */
@@ -224,8 +258,8 @@ void bin_drain_idle(struct heap *h)
     for (unsigned cls = size_classes.first; cls < CLASS_COUNT; cls++) {
         struct heap_class *hc = &h->of[cls];
         uint64_t activity = activity_of(h, cls);
-        if (activity == hc->seen && h->bin[cls].head != NULL) {
-            trim_to(h, cls, 0);
+        if (activity == hc->seen) {
+            empty(h, cls);
             hc->batch = 0;
             activity = activity_of(h, cls);
         }

@@ -57,9 +57,6 @@ void bin_attend(struct heap *h, unsigned cls);
 /* Frees one block past the list; `h` may be a heap that is not real. */
 void bin_free_direct(struct heap *h, unsigned cls, void *p);
 
-/* True when `p` is on the list. */
-bool bin_holds(const struct heap *h, unsigned cls, const void *p);
-
 /* Sends every block home. */
 void bin_drain(struct heap *h);
 

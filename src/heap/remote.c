@@ -96,6 +96,11 @@ struct slab *remote_next(const struct slab *s)
     return link == 0 ? NULL : chunk_header(link - 1);
 }
 
+void remote_link(struct slab *s, const struct slab *next)
+{
+    store_relaxed(&s->link, next == NULL ? 0 : next->unit + 1);
+}
+
 bool remote_is_listed(const struct slab *s)
 {
     return (load_relaxed(&s->remote) & LISTED) != 0;

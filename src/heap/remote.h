@@ -44,7 +44,10 @@
  */
 void remote_push(struct slab *s, struct chain c);
 
-/* Unlists a slab that the caller has taken off a list, and takes its chain; `tail` is not set. */
+/*
+ * Unlists a slab that the caller has taken off a list, and takes its chain, which ends in NULL;
+ * `tail` is not set.
+ */
 struct chain remote_take(struct slab *s);
 
 /* Takes all slabs of the inbox: the first, to be followed with remote_next. NULL: empty. */
@@ -52,6 +55,9 @@ struct slab *remote_inbox(struct heap *h);
 
 /* The slab behind `s` on a list that remote_inbox took; before `s` is unlisted. */
 struct slab *remote_next(const struct slab *s);
+
+/* Puts a slab that the caller took off a list, and did not unlist, in front of `next`. */
+void remote_link(struct slab *s, const struct slab *next);
 
 /* True when another thread is about to put the slab on a list, or has. */
 bool remote_is_listed(const struct slab *s);

@@ -1,6 +1,7 @@
 #include "heap/slab.h"
 
 #include "base/bits.h"
+#include "heap/error.h"
 
 uintptr_t block_key;
 
@@ -70,16 +71,30 @@ struct chain slab_take(struct slab *s, unsigned max)
     return c;
 }
 
-bool slab_put(struct slab *s, const void *p)
+struct block *slab_put(struct slab *s, struct block *p)
 {
-    unsigned index = class_index(s->cls, p);
-    uint64_t bit = (uint64_t)1 << (index % WORD_BITS);
-    if (ASH_UNLIKELY(index >= s->blocks || (s->bits[index / WORD_BITS] & bit) != 0))
-        return false;
-    s->bits[index / WORD_BITS] |= bit;
-    s->summary |= (uint64_t)1 << (index / WORD_BITS);
-    s->free++;
-    return true;
+    unsigned cls = s->cls;
+    uint64_t summary = s->summary;
+    uint32_t count = 0;
+    do {
+        struct block *next = p->next;
+        __builtin_prefetch(next);
+        unsigned index = class_index(cls, p);
+        uint64_t bit = (uint64_t)1 << (index % WORD_BITS);
+        uint64_t word = s->bits[index / WORD_BITS];
+        if (ASH_UNLIKELY(index >= s->blocks || (word & bit) != 0)) {
+            error_double_free(p);
+            next = NULL;
+        } else {
+            s->bits[index / WORD_BITS] = word | bit;
+            summary |= (uint64_t)1 << (index / WORD_BITS);
+            count++;
+        }
+        p = next;
+    } while (p != NULL && slab_holds(s, p));
+    s->summary = summary;
+    s->free += count;
+    return p;
 }
 
 int slab_check(const struct slab *s)

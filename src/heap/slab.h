@@ -73,8 +73,12 @@ struct slab *slab_init(struct heap *h, size_t unit, unsigned cls, bool zero);
 /* Takes up to `max` >= 1 free blocks, lowest address first; the slab has at least one. */
 struct chain slab_take(struct slab *s, unsigned max);
 
-/* Puts a block back: false when it is free already. */
-bool slab_put(struct slab *s, const void *p);
+/*
+ * Puts the blocks of a list back that lie in the slab, up to the first that does not, which it
+ * returns. Of a block that is free already it says so, and leaves the rest of the list: it may be a
+ * circle.
+ */
+struct block *slab_put(struct slab *s, struct block *list);
 
 /* Checks the record against itself; counts faults. */
 int slab_check(const struct slab *s);
@@ -89,6 +93,12 @@ ASH_INLINE struct slab *slab_of(unsigned cls, const void *p)
 {
     size_t unit = unit_of(p) & ~(size_t)(class_units(cls) - 1);
     return chunk_header(unit);
+}
+
+/* True when a block of the slab's class lies in it. */
+ASH_INLINE bool slab_holds(const struct slab *s, const void *p)
+{
+    return (unit_of(p) & ~(size_t)(s->units - 1)) == s->unit;
 }
 
 ASH_INLINE bool slab_is_idle(const struct slab *s)

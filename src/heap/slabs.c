@@ -1,6 +1,5 @@
 #include "heap/slabs.h"
 
-#include "heap/error.h"
 #include "heap/remote.h"
 #include "mem/reserve.h"
 
@@ -64,14 +63,16 @@ bool slabs_settle(struct heap *h, struct slab *s)
     return true;
 }
 
-bool slabs_put(struct heap *h, struct slab *s, const void *p)
+struct block *slabs_put(struct heap *h, struct slab *s, struct block *list)
 {
-    if (ASH_UNLIKELY(!slab_put(s, p)))
-        return false;
-    if (ASH_UNLIKELY(s->free == 1 || slab_is_idle(s)))
+    bool was_full = s->free == 0;
+    list = slab_put(s, list);
+    if (ASH_UNLIKELY(was_full || slab_is_idle(s)))
         slabs_settle(h, s);
-    return true;
+    return list;
 }
+
+/* ---- what other threads freed ---- */
 
 /*
  * Takes in the chain of a slab that came off a list and settles it: false when it was given back.
@@ -79,23 +80,49 @@ bool slabs_put(struct heap *h, struct slab *s, const void *p)
 static bool collect_from(struct heap *h, struct slab *s)
 {
     struct chain c = remote_take(s);
-    struct block *p = c.head;
-    for (unsigned left = c.count; left != 0; left--) {
-        struct block *next = p->next; /* of the last one: whatever lay there */
-        if (!slab_put(s, p))
-            error_double_free(p);
-        p = next;
-    }
+    if (c.head != NULL)
+        slab_put(s, c.head);
     return slabs_settle(h, s);
+}
+
+/* Sorts the slabs of the inbox by class; they stay listed, so that more may be freed meanwhile. */
+static void inbox_sort(struct heap *h)
+{
+    struct slab *next;
+    for (struct slab *s = remote_inbox(h); s != NULL; s = next) {
+        struct heap_class *hc = &h->of[s->cls];
+        next = remote_next(s);
+        remote_link(s, hc->returned);
+        hc->returned = s;
+    }
+}
+
+struct chain slabs_returned(struct heap *h, unsigned cls, unsigned least)
+{
+    struct heap_class *hc = &h->of[cls];
+    inbox_sort(h);
+    while (hc->returned != NULL) {
+        struct slab *s = hc->returned;
+        hc->returned = remote_next(s);
+        struct chain c = remote_take(s);
+        if (c.count >= least)
+            return c;
+        if (c.head != NULL)
+            slabs_put(h, s, c.head);
+    }
+    return (struct chain){NULL, NULL, 0};
 }
 
 void slabs_collect(struct heap *h)
 {
-    struct slab *s = remote_inbox(h);
-    while (s != NULL) {
-        struct slab *next = remote_next(s);
-        collect_from(h, s);
-        s = next;
+    inbox_sort(h);
+    for (unsigned cls = size_classes.first; cls < CLASS_COUNT; cls++) {
+        struct heap_class *hc = &h->of[cls];
+        while (hc->returned != NULL) {
+            struct slab *s = hc->returned;
+            hc->returned = remote_next(s);
+            collect_from(h, s);
+        }
     }
 }
 
@@ -130,9 +157,6 @@ static struct slab *slab_create(struct heap *h, unsigned cls)
 struct slab *slabs_find(struct heap *h, unsigned cls)
 {
     struct heap_class *hc = &h->of[cls];
-    if (hc->partial != NULL)
-        return hc->partial;
-    slabs_collect(h);
     if (hc->partial != NULL)
         return hc->partial;
     struct slab *s = adopt(h, cls);

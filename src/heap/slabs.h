@@ -11,13 +11,19 @@
 #include "heap/heap.h"
 
 /*
- * Makes hc->partial a slab with a free block: takes back what other threads freed, adopts an
- * orphan, or makes a new slab. NULL: no memory.
+ * Makes hc->partial a slab with a free block: adopts an orphan, or makes a new slab. NULL: no
+ * memory.
  */
 struct slab *slabs_find(struct heap *h, unsigned cls);
 
-/* A block comes home to a slab that `h` owns. False: it was free already. */
-bool slabs_put(struct heap *h, struct slab *s, const void *p);
+/* Blocks come home to a slab that `h` owns: see slab_put. */
+struct block *slabs_put(struct heap *h, struct slab *s, struct block *list);
+
+/*
+ * A chain of blocks of the class that other threads freed, at least `least` long; shorter ones are
+ * put back into their slabs on the way. `count` 0: none.
+ */
+struct chain slabs_returned(struct heap *h, unsigned cls, unsigned least);
 
 /*
  * Moves a slab whose count of free blocks rose or fell to the list where it belongs, or gives it

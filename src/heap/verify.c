@@ -44,11 +44,10 @@ static int verify_units(void)
 /*
  * Every block of a list is a block of its class, out of its slab, marked, and the length is right.
  */
-static int verify_bin(struct heap *h, unsigned cls)
+static int verify_list(unsigned cls, const struct block *p, unsigned length)
 {
-    unsigned length = load_relaxed(&h->of[cls].cap) - bin_room(&h->bin[cls]);
     unsigned count = 0;
-    for (struct block *p = h->bin[cls].head; p != NULL; p = p->next, count++) {
+    for (; p != NULL; p = p->next, count++) {
         if (classmap_at(p) != cls || !class_is_block(&size_classes.of[cls], p))
             return fault("stray block in a cache", p);
         if (p->mark != block_mark(p) && p->mark != block_fresh_mark(p))
@@ -59,7 +58,15 @@ static int verify_bin(struct heap *h, unsigned cls)
         if (count > length)
             break;
     }
-    return count == length ? 0 : fault("cache of wrong length", h);
+    return count == length ? 0 : fault("cache of wrong length", p);
+}
+
+static int verify_bin(struct heap *h, unsigned cls)
+{
+    struct heap_class *hc = &h->of[cls];
+    unsigned length = load_relaxed(&hc->cap) - bin_room(&h->bin[cls]);
+    return verify_list(cls, h->bin[cls].head, length) +
+           verify_list(cls, hc->spare, load_relaxed(&hc->spare_count));
 }
 
 /* The lists of slabs of a heap: each in its right place. */

@@ -18,7 +18,7 @@
 
 /* Sums over all heaps for one class. */
 struct sums {
-    uint64_t hits, misses, taken, flushed, direct, cached, remote_frees, created, released;
+    uint64_t hits, misses, taken, flushed, direct, cached, spare, remote_frees, created, released;
 };
 
 static void sums_add(struct sums *sum, struct heap *h, unsigned cls)
@@ -33,6 +33,7 @@ static void sums_add(struct sums *sum, struct heap *h, unsigned cls)
     sum->flushed += load_relaxed(&hc->flushed);
     sum->direct += load_relaxed(&hc->direct);
     sum->cached += cap > room ? cap - room : 0;
+    sum->spare += load_relaxed(&hc->spare_count);
     sum->remote_frees += load_relaxed(&hc->remote_frees);
     sum->created += load_relaxed(&hc->created);
     sum->released += load_relaxed(&hc->released);
@@ -65,7 +66,7 @@ static struct ash_class_stats class_stats(unsigned cls)
         .frees = minus(sum.cached + sum.hits + sum.flushed + sum.direct, sum.taken),
         .remote_frees = sum.remote_frees,
         .slabs = minus(sum.created, sum.released),
-        .cached = sum.cached,
+        .cached = sum.cached + sum.spare,
     };
     c.live = minus(c.hits + c.misses, c.frees);
     c.capacity = c.slabs * class_blocks(cls);
