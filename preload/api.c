@@ -10,6 +10,7 @@
 #include "mem/reserve.h"
 
 #include <errno.h>
+#include <string.h>
 
 ASH_API void *ash_malloc(size_t n)
 {
@@ -68,6 +69,7 @@ ASH_API int ash_malloc_batch(const size_t *sizes, void **out, size_t count)
         out[i] = front_malloc(sizes[i]);
         if (out[i] == NULL) {
             ash_free_batch(out, i);
+            memset(out, 0, count * sizeof *out);
             errno = saved;
             return -ENOMEM;
         }
@@ -82,6 +84,7 @@ ASH_API int ash_limit_set(size_t bytes)
 
 ASH_API void ash_limit_get(size_t *limit, size_t *used)
 {
+    boot(); /* as above */
     reserve_limit_get(limit, used);
 }
 

@@ -6,6 +6,8 @@
  *   hblks     large blocks                        hblkhd    bytes in large blocks
  *   keepcost  what malloc_trim would give back at least
  *
+ * glibc's own names for its malloc are here too: a block from one of them would be foreign to free.
+ *
  * mallopt takes every parameter of glibc's and changes nothing: what they tune does not exist here,
  * and a program that sets them should not think that it failed.
  */
@@ -16,7 +18,6 @@
 #include <limits.h>
 #include <malloc.h>
 #include <stdio.h>
-#include <unistd.h>
 
 static struct ash_stats totals(void)
 {
@@ -83,7 +84,8 @@ ASH_API int mallopt(int parameter, int value)
 
 ASH_API void malloc_stats(void)
 {
-    ash_stats_dump(STDERR_FILENO, ASH_TEXT);
+    fflush(stderr);
+    ash_stats_dump(fileno(stderr), ASH_TEXT);
 }
 
 static void info_class(FILE *out, const struct ash_class_stats *c)
@@ -93,30 +95,87 @@ static void info_class(FILE *out, const struct ash_class_stats *c)
             (unsigned long long)(c->capacity - c->live));
 }
 
-/* glibc's layout, version 1: one heap, the free blocks of each class, then the sums. */
+/*
+ * glibc's layout, version 1: one heap with the free blocks of each class and their sum, then the
+ * sums over all heaps. As there, `system` is what small blocks come from, without large blocks.
+ */
 ASH_API int malloc_info(int options, FILE *out)
 {
     if (options != 0)
         return EINVAL;
     struct ash_stats s = totals();
     struct ash_class_stats c;
+    unsigned long long blocks = free_blocks();
+    unsigned long long bytes = s.slab_free_bytes + s.cached_bytes;
+    unsigned long long slabs = s.slab_bytes;
+    unsigned long long peak =
+        s.peak_bytes > slabs + s.large_live_bytes ? s.peak_bytes - s.large_live_bytes : slabs;
     fputs("<malloc version=\"1\">\n<heap nr=\"0\">\n<sizes>\n", out);
     for (unsigned cls = 0; ash_stats_class(cls, &c) == 0; cls++)
         if (c.capacity > c.live)
             info_class(out, &c);
     fprintf(out,
             "</sizes>\n"
+            "<total type=\"fast\" count=\"0\" size=\"0\"/>\n"
+            "<total type=\"rest\" count=\"%llu\" size=\"%llu\"/>\n"
+            "<system type=\"current\" size=\"%llu\"/>\n"
+            "<system type=\"max\" size=\"%llu\"/>\n"
+            "<aspace type=\"total\" size=\"%llu\"/>\n"
+            "<aspace type=\"mprotect\" size=\"%llu\"/>\n"
+            "</heap>\n"
+            "<total type=\"fast\" count=\"0\" size=\"0\"/>\n"
             "<total type=\"rest\" count=\"%llu\" size=\"%llu\"/>\n"
             "<total type=\"mmap\" count=\"%llu\" size=\"%llu\"/>\n"
             "<system type=\"current\" size=\"%llu\"/>\n"
             "<system type=\"max\" size=\"%llu\"/>\n"
-            "</heap>\n"
-            "<system type=\"current\" size=\"%llu\"/>\n"
-            "<system type=\"max\" size=\"%llu\"/>\n"
+            "<aspace type=\"total\" size=\"%llu\"/>\n"
+            "<aspace type=\"mprotect\" size=\"%llu\"/>\n"
             "</malloc>\n",
-            (unsigned long long)free_blocks(), (unsigned long long)s.slab_free_bytes,
-            (unsigned long long)s.large_live_blocks, (unsigned long long)s.large_live_bytes,
-            (unsigned long long)s.used_bytes, (unsigned long long)s.peak_bytes,
-            (unsigned long long)s.used_bytes, (unsigned long long)s.peak_bytes);
+            blocks, bytes, slabs, peak, slabs, slabs, blocks, bytes,
+            (unsigned long long)s.large_live_blocks, (unsigned long long)s.large_live_bytes, slabs,
+            peak, slabs, slabs);
     return 0;
+}
+
+ASH_API void *__libc_malloc(size_t n);
+ASH_API void *__libc_calloc(size_t count, size_t n);
+ASH_API void *__libc_realloc(void *p, size_t n);
+ASH_API void *__libc_memalign(size_t align, size_t n);
+ASH_API void *__libc_valloc(size_t n);
+ASH_API void *__libc_pvalloc(size_t n);
+ASH_API void __libc_free(void *p);
+
+void *__libc_malloc(size_t n)
+{
+    return front_malloc(n);
+}
+
+void *__libc_calloc(size_t count, size_t n)
+{
+    return front_calloc(count, n);
+}
+
+void *__libc_realloc(void *p, size_t n)
+{
+    return front_realloc(p, n);
+}
+
+void *__libc_memalign(size_t align, size_t n)
+{
+    return memalign(align, n);
+}
+
+void *__libc_valloc(size_t n)
+{
+    return valloc(n);
+}
+
+void *__libc_pvalloc(size_t n)
+{
+    return pvalloc(n);
+}
+
+void __libc_free(void *p)
+{
+    front_free(p);
 }

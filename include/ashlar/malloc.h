@@ -63,8 +63,8 @@ size_t ash_usable_size(const void *p);
 size_t ash_good_size(size_t n);
 
 /*
- * `count` blocks of the given sizes into `out`, all of them or none: 0, or -ENOMEM. Cost: that of
- * the single calls; none is made twice.
+ * `count` blocks of the given sizes into `out`, all of them or none: 0, or -ENOMEM, and then `out`
+ * holds NULLs. Cost: that of the single calls.
  */
 int ash_malloc_batch(const size_t *sizes, void **out, size_t count);
 

@@ -25,3 +25,8 @@ void error_size(const void *p, size_t n, size_t holds)
 {
     error_say("free_sized of %p with wrong size %zu (block holds %zu)", p, n, holds);
 }
+
+void error_align(const void *p, size_t align)
+{
+    error_say("free_aligned_sized of %p with wrong alignment %zu", p, align);
+}

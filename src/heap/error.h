@@ -12,5 +12,6 @@ ASH_COLD void error_double_free(const void *p);
 ASH_COLD void error_foreign(const char *verb, const void *p);
 ASH_COLD void error_interior(const char *verb, const void *p, const void *block);
 ASH_COLD void error_size(const void *p, size_t n, size_t holds);
+ASH_COLD void error_align(const void *p, size_t align);
 
 #endif

@@ -247,8 +247,10 @@ void front_free_aligned(void *p, size_t align, size_t n)
     size_t bytes = p == NULL ? 0 : holds("free_aligned_sized", p);
     if (bytes == 0)
         return;
-    if (n > bytes || !is_pow2(align) || ((uintptr_t)p & (align - 1)) != 0)
+    if (n > bytes)
         error_size(p, n, bytes);
+    else if (!is_pow2(align) || ((uintptr_t)p & (align - 1)) != 0)
+        error_align(p, align);
     else
         front_free(p);
 }
@@ -268,8 +270,10 @@ static ASH_NOINLINE void *realloc_copy(void *p, size_t old, size_t n)
 static ASH_NOINLINE void *realloc_large(void *p, size_t n)
 {
     struct slab *s = large_find("realloc", p);
-    if (s == NULL)
+    if (s == NULL) {
+        errno = EINVAL;
         return NULL;
+    }
     size_t old = s->bytes;
     if (n > SMALL_MAX) {
         void *same = large_resize(heap_self(), s, n);
@@ -292,8 +296,10 @@ void *front_realloc(void *p, size_t n)
     unsigned cls = classmap_at(p);
     if (ASH_UNLIKELY(cls == 0))
         return boot() ? realloc_large(p, n) : NULL;
-    if (!check_small("realloc", cls, p))
+    if (!check_small("realloc", cls, p)) {
+        errno = EINVAL;
         return NULL;
+    }
     size_t old = class_size(cls);
     if (size_fits(n, old))
         return p;

@@ -1,7 +1,8 @@
 /*
  * The front: what malloc and its family are. The hit paths are here, inline; everything else is
  * behind one call of a function whose name ends in _slow. The only module that sets errno: ENOMEM
- * when an allocation returns NULL; freeing leaves errno alone.
+ * when an allocation returns NULL, EINVAL when it is realloc's for a wrong pointer; freeing leaves
+ * errno alone.
  *
  * free checks, in this order: is the class map's answer a class whose list has room (no: a large
  * block, a foreign pointer, a full list, a thread without a heap, or time to look at the clock); is

@@ -41,10 +41,10 @@ _Static_assert(sizeof(struct bin) == CLASS_STRIDE, "the hit paths scale a class 
 
 /* The rest of a class, which the hit paths do not touch. Counters: single writer. */
 struct heap_class {
-    struct slab *partial;   /* owner: slabs with free blocks, the one in use first */
-    struct slab *full;      /* owner: slabs without */
-    struct slab *returned;  /* owner: slabs off the inbox, not yet collected, linked by `link` */
-    struct block *spare;    /* owner: a second list, of spare_count blocks */
+    struct slab *partial;  /* owner: slabs with free blocks, the one in use first */
+    struct slab *full;     /* owner: slabs without */
+    struct slab *returned; /* owner: slabs off the inbox, not yet collected, linked by `link` */
+    struct block *spare;   /* owner: a second list, of spare_count blocks */
     _Atomic(uint32_t) spare_count;
     _Atomic(uint32_t) cap;  /* owner: the length that the list may reach; 0 before the first use */
     uint32_t batch;         /* owner: blocks that the next refill takes */

@@ -214,6 +214,7 @@ static void test_batch(void)
         size_t size = sizes[bad];
         sizes[bad] = SIZE_MAX;
         is_int(ash_malloc_batch(sizes, p, N), -ENOMEM, "ash_malloc_batch: all or nothing");
+        ok(p[0] == NULL && p[N - 1] == NULL, "NULLs are left");
         is_int(live(), before, "nothing leaks");
         sizes[bad] = size;
     }

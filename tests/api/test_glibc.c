@@ -277,7 +277,11 @@ static int sizes_are_right(uint64_t *count, uint64_t *bytes)
 static void test_malloc_info(void)
 {
     static const char head[] = "<malloc version=\"1\">\n<heap nr=\"0\">\n<sizes>\n";
-    static const char system[] = "<system type=\"current\" size=\"%llu\"/>\n<system type=\"max\" size=\"%llu\"/>\n";
+    static const char fast[] = "<total type=\"fast\" count=\"0\" size=\"0\"/>\n";
+    static const char rest[] = "<total type=\"rest\" count=\"%llu\" size=\"%llu\"/>\n";
+    static const char mapped[] = "<total type=\"mmap\" count=\"%llu\" size=\"%llu\"/>\n";
+    static const char system[] = "<system type=\"current\" size=\"%llu\"/>\n<system type=\"max\" size=\"%llu\"/>\n"
+                                 "<aspace type=\"total\"";
     open_file();
     void *least = malloc(1); /* of the first class, of which some are free */
     is_int(info(1), EINVAL, "malloc_info: options other than 0");
@@ -295,15 +299,18 @@ static void test_malloc_info(void)
     ok(n > 10 && strcmp(text + n - 10, "</malloc>\n") == 0, "and ends so");
     ok(sizes_are_right(&count, &bytes), "the free blocks of each class");
     ok(s.cached_bytes == 0 && bytes == s.slab_free_bytes && count == free_blocks(), "which are in slabs");
-    ok(has(text, "<total type=\"rest\" count=\"%llu\" size=\"%llu\"/>\n", count, bytes), "their sums");
-    ok(has(text, "<total type=\"mmap\" count=\"%llu\" size=\"%llu\"/>\n", s.large_live_blocks, s.large_live_bytes),
-       "large blocks");
     ok(s.used_bytes != s.peak_bytes && s.peak_bytes != s.mapped_bytes, "use, peak and address space differ");
+    uint64_t used = s.slab_bytes + s.large_live_bytes;
+    uint64_t peak = s.peak_bytes > used ? s.peak_bytes - s.large_live_bytes : s.slab_bytes;
     char *end = strstr(text, "</heap>\n");
-    ok(has(end, system, s.used_bytes, s.peak_bytes), "memory in use and its peak");
+    ok(has(end, mapped, s.large_live_blocks, s.large_live_bytes), "large blocks, in the sums over all heaps");
+    ok(end != NULL && strncmp(end + 8, fast, sizeof fast - 1) == 0 && has(end, rest, count, bytes), "the sums of free");
+    ok(has(end, system, s.slab_bytes, peak), "memory of slabs and its peak");
     if (end != NULL)
         *end = '\0';
-    ok(has(text, system, s.used_bytes, s.peak_bytes), "the same of the one heap");
+    ok(strstr(text, fast) != NULL && has(text, rest, count, bytes), "the same of the one heap");
+    ok(has(text, system, s.slab_bytes, peak), "its slabs");
+    ok(!has(text, mapped, s.large_live_blocks, s.large_live_bytes), "which has no large blocks");
     empty();
     free(least);
     fclose(file);

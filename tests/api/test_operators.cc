@@ -184,11 +184,19 @@ static void throwing_handler()
 
 enum Outcome { MADE, REFUSED, BAD_ALLOC, THROWN };
 
-static Outcome attempt(const Make &m, size_t n)
+static uint64_t limit_hits()
+{
+    struct ash_stats s = {};
+    s.struct_size = sizeof s;
+    ash_stats_get(&s);
+    return s.limit_hits;
+}
+
+static Outcome outcome(const Make &m, size_t n, align_val_t align)
 {
     try {
-        void *p = m.make(n, far);
-        bool aligned = !m.aligned || address(p) % size_t(far) == 0;
+        void *p = m.make(n, align);
+        bool aligned = p == nullptr || !m.aligned || address(p) % size_t(align) == 0;
         ash_free(p);
         return p != nullptr && aligned ? MADE : REFUSED;
     } catch (const std::bad_alloc &) {
@@ -196,6 +204,11 @@ static Outcome attempt(const Make &m, size_t n)
     } catch (const thrown &) {
         return THROWN;
     }
+}
+
+static Outcome attempt(const Make &m, size_t n)
+{
+    return outcome(m, n, far);
 }
 
 static void test_failure(const Make &m)
@@ -214,9 +227,17 @@ static void test_failure(const Make &m)
     is_int(handled, 2, "is called until there is enough");
     ash_limit_set(0);
     std::set_new_handler(throwing_handler);
-    if (m.throws)
-        ok(attempt(m, huge()) == THROWN, "a handler's exception passes through");
+    ok(attempt(m, huge()) == (m.throws ? THROWN : REFUSED), "a handler's exception %s",
+       m.throws ? "passes through" : "becomes NULL");
     std::set_new_handler(nullptr);
+
+    const uint64_t hits = limit_hits();
+    ash_limit_set(64 << 20);
+    ok(attempt(m, 100 << 20) == failure && limit_hits() == hits + 1, "one refusal at the limit is counted once");
+    ash_limit_set(0);
+    if (m.aligned)
+        for (size_t align : {size_t(0), size_t(48), size_t(0x6001)})
+            ok(outcome(m, 65535, align_val_t(align)) == failure, "alignment %zu: no power of two", align);
 }
 
 /* ---- as programs use them ---- */

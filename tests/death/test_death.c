@@ -234,8 +234,8 @@ static const struct death deaths[] = {
     {"free_sized, too small", "ashlar: free_sized of %1 with wrong size 100 (block holds 1024)\n", sized_too_small},
     {"free_sized, large", "ashlar: free_sized of %1 with wrong size 5 (block holds 1048576)\n", sized_large},
     {"free_aligned_sized, too large", "ashlar: free_sized of %1 with wrong size 4097 (block holds 4096)\n", aligned_too_large},
-    {"free_aligned_sized, not so aligned", "ashlar: free_sized of %1 with wrong size 4096 (block holds 4096)\n", aligned_otherwise},
-    {"free_aligned_sized, no power of two", "ashlar: free_sized of %1 with wrong size 4096 (block holds 4096)\n", aligned_to_nothing},
+    {"free_aligned_sized, not so aligned", "ashlar: free_aligned_sized of %1 with wrong alignment 4611686018427387904\n", aligned_otherwise},
+    {"free_aligned_sized, no power of two", "ashlar: free_aligned_sized of %1 with wrong alignment 24\n", aligned_to_nothing},
 };
 
 /* Runs a case: its status, what it showed and what it said. */

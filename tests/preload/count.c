@@ -4,7 +4,7 @@
  * When the process ends, it compares its counts with the library's statistics, at the same moment, and writes one
  * line to the file that COUNT_OUT names: "equal ALLOCATIONS FREES" or what differs. Allocates nothing.
  *
- * Operators new and delete are forwarded by their own names, not by malloc: they are counted likewise.
+ * Of the operators new and delete those are replaced that a program may replace; the other forms must come by here.
  */
 #define _GNU_SOURCE
 #include "ashlar/stats.h"
@@ -21,10 +21,8 @@ static _Atomic(unsigned long long) allocations, frees;
 
 #define NEXT(name) ((__typeof__(&name))next(#name, &name##_next))
 static _Atomic(void *) malloc_next, calloc_next, realloc_next, reallocarray_next, free_next, cfree_next,
-    aligned_alloc_next, posix_memalign_next, memalign_next, valloc_next, pvalloc_next, _Znwm_next, _Znam_next,
-    _ZnwmRKSt9nothrow_t_next, _ZnamRKSt9nothrow_t_next, _ZnwmSt11align_val_t_next, _ZnamSt11align_val_t_next,
-    _ZdlPv_next, _ZdaPv_next, _ZdlPvm_next, _ZdaPvm_next, _ZdlPvSt11align_val_t_next, _ZdaPvSt11align_val_t_next,
-    _ZdlPvmSt11align_val_t_next, _ZdaPvmSt11align_val_t_next, ash_stats_get_next, free_sized_next,
+    aligned_alloc_next, posix_memalign_next, memalign_next, valloc_next, pvalloc_next, _Znwm_next, _ZnwmSt11align_val_t_next,
+    _ZdlPv_next, _ZdlPvSt11align_val_t_next, ash_stats_get_next, free_sized_next,
     free_aligned_sized_next;
 
 static void *next(const char *name, _Atomic(void *) *slot)
@@ -155,19 +153,9 @@ void *pvalloc(size_t n)
         NEXT(name)(__VA_ARGS__);                                                                    \
     }
 NEW(_Znwm, (size_t n), n)
-NEW(_Znam, (size_t n), n)
-NEW(_ZnwmRKSt9nothrow_t, (size_t n, void *t), n, t)
-NEW(_ZnamRKSt9nothrow_t, (size_t n, void *t), n, t)
 NEW(_ZnwmSt11align_val_t, (size_t n, size_t a), n, a)
-NEW(_ZnamSt11align_val_t, (size_t n, size_t a), n, a)
 DELETE(_ZdlPv, (void *p), p)
-DELETE(_ZdaPv, (void *p), p)
-DELETE(_ZdlPvm, (void *p, size_t n), p, n)
-DELETE(_ZdaPvm, (void *p, size_t n), p, n)
 DELETE(_ZdlPvSt11align_val_t, (void *p, size_t a), p, a)
-DELETE(_ZdaPvSt11align_val_t, (void *p, size_t a), p, a)
-DELETE(_ZdlPvmSt11align_val_t, (void *p, size_t n, size_t a), p, n, a)
-DELETE(_ZdaPvmSt11align_val_t, (void *p, size_t n, size_t a), p, n, a)
 
 __attribute__((destructor)) static void compare(void)
 {

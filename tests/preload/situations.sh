@@ -194,4 +194,41 @@ END
 else
     skip java "not installed"
 fi
+# C++ that comes as a plugin of a C program still gets its std::bad_alloc.
+cat >thrower.cc <<'END'
+#include <new>
+extern "C" int thrower(unsigned long n) {
+    try { char *volatile p = new char[n]; delete[] p; } catch (const std::bad_alloc &) { return 1; }
+    return 0;
+}
+END
+if ${CXX:-c++} -O1 -fPIC -shared -o thrower.so thrower.cc 2>/dev/null; then
+    build plugged -ldl <<'END'
+#include <dlfcn.h>
+#include <stdio.h>
+int main(void) {
+    void *h = dlopen("./thrower.so", RTLD_NOW | RTLD_LOCAL);
+    int (*throws)(unsigned long) = h ? (int (*)(unsigned long))dlsym(h, "thrower") : NULL;
+    return throws ? printf("%d %d\n", throws(100), throws(1ul << 62)) < 0 : puts(dlerror());
+}
+END
+    is "$(run ./plugged)" "0 1" "bad_alloc is thrown in a C++ plugin of a C program"
+fi
+
+# glibc's own names for its malloc give blocks that free takes.
+if echo '#include <malloc.h>' | $CC -E - 2>/dev/null | grep -q mallinfo2; then
+    build libc_names <<'END'
+#include <stdio.h>
+#include <stdlib.h>
+extern void *__libc_malloc(size_t), *__libc_memalign(size_t, size_t), *__libc_realloc(void *, size_t);
+extern void *__libc_calloc(size_t, size_t), *__libc_valloc(size_t), *__libc_pvalloc(size_t);
+extern void __libc_free(void *);
+int main(void) {
+    free(__libc_malloc(10)); free(__libc_memalign(256, 10)); free(__libc_calloc(3, 5));
+    free(__libc_realloc(malloc(5), 500)); free(__libc_valloc(7)); free(__libc_pvalloc(7)); __libc_free(malloc(9));
+    return puts("taken") < 0;
+}
+END
+    is "$(run ./libc_names)" "taken" "blocks from __libc_malloc and its like"
+fi
 tap_done
