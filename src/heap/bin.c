@@ -156,7 +156,7 @@ void bin_attend(struct heap *h, unsigned cls)
     if ((word & BIN_TICK) != 0) {
         counter_add(&h->of[cls].hits, BIN_TICK / BIN_HIT);
         store_relaxed(&b->word, word - BIN_TICK);
-        h->events = 0;
+        h->events = EVENTS_PER_LOOK;
     }
     if ((word & BIN_FULL) != 0)
         spill(h, cls);

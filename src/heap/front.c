@@ -199,7 +199,7 @@ void front_free_slow(void *p)
     if (boot()) {
         unsigned cls = classmap_at(p);
         struct heap *h = heap_self();
-        if (h == &heap_none)
+        if (h == HEAP_NONE)
             h = thread_enter();
         if (h == NULL)
             h = heap_self();

@@ -60,8 +60,12 @@ ASH_INLINE void front_free(void *p)
 ASH_INLINE void front_free_sized(void *p, size_t n)
 {
     size_t unit = unit_of(p);
-    size_t cls = unit < WINDOW_UNITS ? (size_t)load_relaxed(&classmap[unit]) * CLASS_STRIDE : 0;
-    if (ASH_UNLIKELY(n > SMALL_MAX || cls != class_scaled(n)))
+    if (ASH_UNLIKELY(unit >= WINDOW_UNITS || n > SMALL_MAX)) {
+        front_free_sized_slow(p, n);
+        return;
+    }
+    size_t cls = (size_t)load_relaxed(&classmap[unit]) * CLASS_STRIDE;
+    if (ASH_UNLIKELY(cls != class_scaled(n)))
         front_free_sized_slow(p, n);
     else
         front_free_class(p, cls);

@@ -12,11 +12,11 @@
 #include "base/bits.h"
 #include "mem/meta.h"
 
-const struct heap heap_none = {.bin = {[0 ... CLASS_COUNT - 1] = {NULL, BIN_FULL}}};
-const struct heap heap_ended = {.bin = {[0 ... CLASS_COUNT - 1] = {NULL, BIN_FULL}}};
+const struct bin heap_none[] = {[0 ... CLASS_COUNT - 1] = {NULL, BIN_FULL}};
+const struct bin heap_ended[] = {[0 ... CLASS_COUNT - 1] = {NULL, BIN_FULL}};
 ASH_TABLE struct heap heap_late;
 
-ASH_TLS struct heap *heap_tls = (struct heap *)(uintptr_t)&heap_none;
+ASH_TLS struct heap *heap_tls = HEAP_NONE;
 
 ASH_TABLE _Atomic(struct heap *) heap_table[HEAPS_MAX];
 extern ASH_HIDDEN _Atomic(uint64_t) heap_closed[HEAPS_MAX / 64];

@@ -63,20 +63,26 @@ struct heap_class {
 struct heap {
     struct bin bin[CLASS_COUNT];
     uint32_t id;     /* const: index in heap_table */
-    uint32_t events; /* owner: slow paths taken, for the clock */
+    uint32_t events; /* owner: slow paths since the last look at the clock */
     uint64_t epoch;  /* owner: the last housekeeping round it took part in */
     struct heap_class of[CLASS_COUNT];
     /* atomic: slabs with remote frees, unit + 1; see remote.h */
     ASH_LINE_ALIGNED _Atomic(uint32_t) inbox;
 };
 
-enum { HEAPS_MAX = 1 << 18 };
+enum {
+    HEAPS_MAX = 1 << 18,
+    EVENTS_PER_LOOK = 64 /* slow paths between two looks at the clock */
+};
 
 /*
- * What a thread has before its first slow path, and after its end: every list empty, no room
- * anywhere.
+ * What a thread has before its first slow path, and after its end: the lists of a heap, all empty,
+ * no room anywhere. The rest of a heap is not there.
  */
-extern ASH_HIDDEN const struct heap heap_none, heap_ended;
+extern ASH_HIDDEN const struct bin heap_none[CLASS_COUNT], heap_ended[CLASS_COUNT];
+
+#define HEAP_NONE  ((struct heap *)(uintptr_t)heap_none)
+#define HEAP_ENDED ((struct heap *)(uintptr_t)heap_ended)
 
 extern ASH_HIDDEN ASH_TLS struct heap *heap_tls;
 
@@ -95,7 +101,7 @@ ASH_INLINE struct heap *heap_self(void)
 
 ASH_INLINE bool heap_is_real(const struct heap *h)
 {
-    return h != &heap_none && h != &heap_ended;
+    return h != HEAP_NONE && h != HEAP_ENDED;
 }
 
 /* Counts `n` on the counter `field` of class `cls`, whether the thread has a heap or not. */

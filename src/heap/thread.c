@@ -14,8 +14,6 @@
 
 #include <pthread.h>
 
-enum { EVENTS_PER_LOOK = 16 }; /* slow paths between two looks at the clock */
-
 static pthread_key_t key;
 static bool has_key;
 static _Atomic(uint64_t) round_number;
@@ -30,7 +28,7 @@ static void heap_empty_out(struct heap *h)
 
 static void thread_end(void *heap)
 {
-    heap_tls = (struct heap *)(uintptr_t)&heap_ended;
+    heap_tls = HEAP_ENDED;
     heap_empty_out(heap);
 }
 
@@ -45,10 +43,11 @@ struct heap *thread_enter(void)
     struct heap *h = heap_self();
     if (ASH_LIKELY(heap_is_real(h)))
         return h;
-    bool ended = h == &heap_ended;
+    bool ended = h == HEAP_ENDED;
     h = heap_open();
     if (h != NULL && !ended) {
         heap_tls = h;
+        h->epoch = load_relaxed(&round_number); /* it holds nothing that could be idle */
         if (has_key)
             pthread_setspecific(key, h);
     }
@@ -68,8 +67,9 @@ void thread_round(void)
 
 void thread_tick(struct heap *h)
 {
-    if (h->events++ % EVENTS_PER_LOOK != 0)
+    if (++h->events < EVENTS_PER_LOOK)
         return;
+    h->events = 0;
     if (purge_tick()) {
         thread_round();
         slabs_reap(h);

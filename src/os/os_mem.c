@@ -18,6 +18,9 @@
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 enum { MAP_COMMON = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE };
 
@@ -86,6 +89,11 @@ int os_move(void *from, void *to, size_t n)
     }
     os_commit(to, n); /* kernels unmap the destination before they look at the source */
     return -ENOSYS;
+}
+
+void os_populate(void *at, size_t n)
+{
+    os_syscall3(SYS_madvise, at, n, MADV_POPULATE_WRITE);
 }
 
 void os_huge_pages(void *at, size_t n, bool wanted)

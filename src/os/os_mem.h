@@ -37,6 +37,12 @@ void os_unmap(void *at, size_t n);
 int os_purge(void *at, size_t n);
 
 /*
+ * Brings the pages of a range in that will be written soon: one call instead of a fault each. Does
+ * nothing before Linux 5.14.
+ */
+void os_populate(void *at, size_t n);
+
+/*
  * Moves the pages of [from, from + n) to [to, to + n), both of them mapped before and after; `from`
  * reads as zeroes then. -ENOSYS: it cannot be done (before Linux 5.7, or the source is more than
  * one mapping); `from` is as it was then, and `to` is mapped anew, so nobody else may have a reason
