@@ -8,7 +8,7 @@ enum {
     CAP_START_LEAST = 2,        /* … but at least so many blocks */
     CAP_START_MOST = 64,
     CAP_BYTES = 256 * 1024, /* what it may hold after doubling … */
-    CAP_LEAST = 4,          /* … but at least so many blocks */
+    CAP_LEAST = 16,         /* … but at least so many blocks */
     CAP_MOST = 1024,
     BATCH_START_BYTES = 512,
     BATCH_START_MOST = 8,
@@ -63,8 +63,8 @@ static struct block *group_add(struct heap *h, struct group *groups, struct slab
     return next;
 }
 
-/* Sends a list home. */
-static void send_home(struct heap *h, unsigned cls, struct block *p)
+/* Sends a list home in which other heaps' blocks are. */
+static ASH_NOINLINE void send_mixed(struct heap *h, unsigned cls, struct block *p)
 {
     struct group groups[GROUPS];
     for (unsigned i = 0; i < GROUPS; i++)
@@ -75,6 +75,16 @@ static void send_home(struct heap *h, unsigned cls, struct block *p)
     }
     for (unsigned i = 0; i < GROUPS; i++)
         group_send(h, &groups[i]);
+}
+
+/* Sends a list home. */
+static void send_home(struct heap *h, unsigned cls, struct block *p)
+{
+    struct slab *s;
+    while (p != NULL && load_relaxed(&(s = slab_of(cls, p))->owner) == h)
+        p = slabs_put(h, s, p);
+    if (p != NULL)
+        send_mixed(h, cls, p);
 }
 
 /* ---- bounds ---- */
@@ -127,12 +137,18 @@ static void stash(struct heap *h, unsigned cls)
     counter_add(&hc->flushed, count);
 }
 
-/* Sends both lists home. */
+/* Sends both lists home; what the class has learnt is forgotten. */
 static void empty(struct heap *h, unsigned cls)
 {
+    struct heap_class *hc = &h->of[cls];
+    if (load_relaxed(&hc->cap) == 0)
+        return; /* not used */
     if (h->bin[cls].head != NULL)
         stash(h, cls);
-    send_home(h, cls, spare_take(&h->of[cls]));
+    send_home(h, cls, spare_take(hc));
+    room_sub(&h->bin[cls], load_relaxed(&hc->cap));
+    store_relaxed(&hc->cap, 0);
+    hc->batch = 0;
 }
 
 static void spill(struct heap *h, unsigned cls)
@@ -260,7 +276,6 @@ void bin_drain_idle(struct heap *h)
         uint64_t activity = activity_of(h, cls);
         if (activity == hc->seen) {
             empty(h, cls);
-            hc->batch = 0;
             activity = activity_of(h, cls);
         }
         hc->seen = activity;

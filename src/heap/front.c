@@ -257,9 +257,21 @@ void front_free_aligned(void *p, size_t align, size_t n)
 
 /* ---- realloc ---- */
 
+/*
+ * What to ask for when a block of `old` bytes is to hold `n` at another place. One that grows by
+ * little is likely to grow again: it skips a class, so that a text that is lengthened bit by bit is
+ * copied half as often. (A quarter more is no faster, and cost redis with long lists 10 % memory.)
+ */
+ASH_INLINE size_t size_to_grow(size_t old, size_t n)
+{
+    if (n <= old || n > old + old / 8 || n > SMALL_MAX)
+        return n;
+    return size_min(old + old / 8 + old / 16, SMALL_MAX);
+}
+
 static ASH_NOINLINE void *realloc_copy(void *p, size_t old, size_t n)
 {
-    void *fresh = front_malloc(n);
+    void *fresh = front_malloc(size_to_grow(old, n));
     if (fresh != NULL) {
         memcpy(fresh, p, size_min(old, n));
         front_free(p);

@@ -185,6 +185,26 @@ static void test_growth(void)
     free(p);
 }
 
+/* A text that is lengthened bit by bit skips every other class; a step of its own size is given as asked for. */
+static void test_append(void)
+{
+    char *p = malloc(1024);
+    size_t moves = 0, sizes = 0;
+    for (size_t n = 1024; n <= 16384; n += 40) {
+        size_t before = malloc_usable_size(p);
+        p = realloc(p, n);
+        moves += malloc_usable_size(p) != before;
+    }
+    for (size_t n = 1025; n <= 16384; n = ash_good_size(n) + 1)
+        sizes++;
+    ok(moves > 0 && moves <= sizes / 2 + 1, "a text lengthened bit by bit moves at every other class: %zu of %zu", moves,
+       sizes);
+    free(p);
+    p = realloc(malloc(1024), 1537);
+    is_int(malloc_usable_size(p), ash_good_size(1537), "a longer step is given no more than it asks for");
+    free(p);
+}
+
 static void test_aligned(void)
 {
     int misaligned = 0, failed = 0;
@@ -358,6 +378,7 @@ int main(int argc, char **argv)
     test_calloc();
     test_realloc();
     test_growth();
+    test_append();
     test_aligned();
     test_posix_memalign();
     test_old_aligned();
