@@ -6,6 +6,7 @@
 #include "heap/remote.h"
 #include "heap/slabs.h"
 #include "heap/thread.h"
+#include "mem/purge.h"
 #include "mem/reserve.h"
 #include "os/os_mem.h"
 
@@ -42,7 +43,7 @@ static void *take_hard(struct heap *h, struct request *r)
     slabs_collect(h);
     slabs_shrink(h);
     slabs_reap(h);
-    reserve_purge(true);
+    purge_pass(true);
     return take(h, r);
 }
 
@@ -343,5 +344,5 @@ int front_trim(void)
     slabs_shrink(h);
     slabs_reap(h);
     thread_leave(h);
-    return reserve_purge(true) != 0;
+    return purge_pass(true) != 0;
 }

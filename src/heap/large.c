@@ -60,7 +60,7 @@ static struct slab *large_around(size_t unit)
 static ASH_COLD void large_report(const char *verb, const void *p)
 {
     size_t unit = unit_of(p);
-    if (unit >= reserve_chunks() * CHUNK_UNITS) {
+    if (unit >= chunk_count() * CHUNK_UNITS) {
         error_foreign(verb, p);
         return;
     }
@@ -139,7 +139,7 @@ void *large_resize(struct heap *h, struct slab *s, size_t n)
     if (units < s->units) {
         reserve_give(s->unit + units, s->units - units);
     } else if (units > s->units && !reserve_extend(s->unit + s->units, units - s->units, &zero)) {
-        s = old >= MOVE_LEAST && reserve_is_remote() ? move_pages(s, units) : NULL;
+        s = old >= MOVE_LEAST && chunk_window_is_remote() ? move_pages(s, units) : NULL;
         if (s == NULL)
             return NULL;
         heap_count_up(h, 0, direct, 1);

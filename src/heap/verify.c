@@ -16,7 +16,7 @@ static int fault(const char *what, const void *where)
 static int verify_units(void)
 {
     int faults = 0;
-    size_t end = reserve_chunks() * CHUNK_UNITS;
+    size_t end = chunk_count() * CHUNK_UNITS;
     size_t covered = 0; /* units below this belong to a run that was seen */
     for (size_t unit = 0; unit < end; unit++) {
         bool is_free = (reserve_free_bits(unit / CHUNK_UNITS) >> (unit % CHUNK_UNITS) & 1) != 0;

@@ -11,6 +11,7 @@
 #include "heap/boot.h"
 #include "heap/remote.h"
 #include "mem/meta.h"
+#include "mem/purge.h"
 #include "mem/reserve.h"
 
 #include <errno.h>
@@ -109,14 +110,16 @@ static void add_large(struct ash_stats *t)
 static void add_reserve(struct ash_stats *t)
 {
     struct reserve_totals r;
+    struct purge_totals p;
     reserve_totals_get(&r);
+    purge_totals_get(&p);
     t->used_bytes = r.used;
     t->peak_bytes = r.peak;
-    t->dirty_bytes = r.dirty;
-    t->mapped_bytes = r.mapped;
-    t->purged_bytes = r.purged;
-    t->purges = r.purges;
-    t->purge_ns = r.purge_ns;
+    t->mapped_bytes = chunk_mapped_bytes();
+    t->dirty_bytes = p.dirty;
+    t->purged_bytes = p.purged;
+    t->purges = p.purges;
+    t->purge_ns = p.purge_ns;
     t->limit_bytes = r.limit;
     t->limit_hits = r.refusals;
 }

@@ -4,6 +4,8 @@
  */
 #include "mem/reserve.h"
 
+#include "mem/purge.h"
+
 #include "base/bits.h"
 #include "info/options.h"
 #include "tap.h"
@@ -57,7 +59,7 @@ static void test_shadow(void)
             reserve_give(held[i].unit, held[i].units);
             held[i].units = 0;
             if (step % 64 == 0)
-                reserve_purge(step % 128 == 0);
+                purge_pass(step % 128 == 0);
             continue;
         }
         size_t units = 1 + (random_below(8) == 0 ? random_below(200) : random_below(16));
@@ -89,9 +91,9 @@ static void test_coalesce(void)
     struct run b = reserve_take(40, 1);
     reserve_give(a.unit, 40);
     reserve_give(b.unit, 40);
-    size_t before = reserve_chunks();
+    size_t before = chunk_count();
     struct run c = reserve_take(80, 1);
-    ok(c.unit != RESERVE_NONE && reserve_chunks() == before, "two neighbours serve one long run");
+    ok(c.unit != RESERVE_NONE && chunk_count() == before, "two neighbours serve one long run");
     reserve_give(c.unit, 80);
 }
 
@@ -110,16 +112,16 @@ static void test_extend(void)
 
 static void test_purge(void)
 {
-    struct reserve_totals t;
-    reserve_purge(true);
+    struct purge_totals t;
+    purge_pass(true);
     struct run a = reserve_take(100, 1);
     memset(unit_address(a.unit), 0xff, (size_t)100 << UNIT_SHIFT);
     reserve_give(a.unit, 100);
-    reserve_totals_get(&t);
+    purge_totals_get(&t);
     is_int((long)t.dirty, 100L << UNIT_SHIFT, "freed memory is counted as waiting");
-    is_int((long)reserve_purge(false), 0, "the first pass lets it age");
-    is_int((long)reserve_purge(false), 100L << UNIT_SHIFT, "the second gives it back");
-    reserve_totals_get(&t);
+    is_int((long)purge_pass(false), 0, "the first pass lets it age");
+    is_int((long)purge_pass(false), 100L << UNIT_SHIFT, "the second gives it back");
+    purge_totals_get(&t);
     is_int((long)t.dirty, 0, "nothing waits then");
     a = reserve_take(100, 1);
     ok(a.zero && *(int *)unit_address(a.unit) == 0, "and it reads as zero");
@@ -154,7 +156,7 @@ static void *thread_main(void *arg)
         *first = state;
         *last = state;
         if (i % 500 == 0)
-            reserve_purge(i % 1000 == 0);
+            purge_pass(i % 1000 == 0);
         wrong += *first != state || *last != state;
         reserve_give(r.unit, units);
     }
