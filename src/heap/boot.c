@@ -16,8 +16,8 @@
 #include "info/options.h"
 #include "mem/reserve.h"
 #include "os/os_mem.h"
+#include "os/os_process.h"
 
-#include <sched.h>
 #include <sys/auxv.h>
 
 enum boot_state { BOOT_NONE, BOOT_RUNNING, BOOT_READY };
@@ -58,7 +58,7 @@ static ASH_COLD bool boot_slow(void)
     while (!cas_acquire(&state, &seen, BOOT_RUNNING)) { /* pairs with the releases below */
         if (seen == BOOT_READY)
             return true;
-        sched_yield();
+        os_yield();
         seen = BOOT_NONE;
     }
     if (!configured)

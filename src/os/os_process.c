@@ -2,6 +2,7 @@
 
 #include "os/os_syscall.h"
 
+#include <signal.h>
 #include <string.h>
 #include <time.h>
 
@@ -22,41 +23,35 @@ int os_signal_handle(int signal, void (*fn)(int))
     memset(&action, 0, sizeof action);
     action.sa_handler = fn;
     action.sa_flags = SA_RESTART | SA_ONSTACK;
-    sigemptyset(&action.sa_mask);
     int status = sigaction(signal, &action, NULL) == 0 ? 0 : -errno;
     errno = saved;
     return status;
 }
 
-static sigset_t sigpipe_set(void)
+enum { KERNEL_SET = sizeof(uint64_t) }; /* bytes of a signal set as the kernel sees it */
+
+static const uint64_t sigpipe_set = (uint64_t)1 << (SIGPIPE - 1);
+
+static void mask_change(int how, const uint64_t *set, uint64_t *before)
 {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGPIPE);
-    return set;
+    os_syscall6(SYS_rt_sigprocmask, how, (long)set, (long)before, KERNEL_SET, 0, 0);
 }
 
 void os_sigpipe_hold(struct os_sigpipe *held)
 {
-    int saved = errno;
-    sigset_t waiting;
-    sigemptyset(&waiting);
-    sigpending(&waiting);
-    held->pending = sigismember(&waiting, SIGPIPE) == 1;
-    sigset_t set = sigpipe_set();
-    sigprocmask(SIG_BLOCK, &set, &held->mask); /* of this thread, as the kernel sees it */
-    errno = saved;
+    uint64_t waiting = 0;
+    os_syscall3(SYS_rt_sigpending, &waiting, KERNEL_SET, 0);
+    held->pending = (waiting & sigpipe_set) != 0;
+    mask_change(SIG_BLOCK, &sigpipe_set, &held->mask);
 }
 
 void os_sigpipe_release(const struct os_sigpipe *held, bool broken)
 {
-    int saved = errno;
     if (broken && !held->pending) {
-        sigset_t set = sigpipe_set();
         struct timespec now = {.tv_sec = 0};
-        while (sigtimedwait(&set, NULL, &now) < 0 && errno == EINTR)
+        while (os_syscall6(SYS_rt_sigtimedwait, (long)&sigpipe_set, 0, (long)&now, KERNEL_SET, 0,
+                           0) == -EINTR)
             ;
     }
-    sigprocmask(SIG_SETMASK, &held->mask, NULL);
-    errno = saved;
+    mask_change(SIG_SETMASK, &held->mask, NULL);
 }

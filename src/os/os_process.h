@@ -7,8 +7,6 @@
 
 #include "base/base.h"
 
-#include <signal.h>
-
 /* Asked anew at each call, so it is right after fork. */
 int os_pid(void);
 
@@ -21,9 +19,9 @@ void os_yield(void);
  */
 int os_signal_handle(int signal, void (*fn)(int));
 
-/* What os_sigpipe_release needs to put things back. */
+/* What os_sigpipe_release needs to put things back: the thread's mask as the kernel sees it. */
 struct os_sigpipe {
-    sigset_t mask;
+    uint64_t mask;
     bool pending; /* one of the program's own was waiting already */
 };
 
