@@ -99,9 +99,9 @@ static void info_class(FILE *out, const struct ash_class_stats *c)
  * glibc's layout, version 1: one heap with the free blocks of each class and their sum, then the
  * sums over all heaps. As there, `system` is what small blocks come from, without large blocks.
  */
-ASH_API int malloc_info(int options, FILE *out)
+ASH_API int malloc_info(int flags, FILE *out)
 {
-    if (options != 0)
+    if (flags != 0)
         return EINVAL;
     struct ash_stats s = totals();
     struct ash_class_stats c;

@@ -30,3 +30,13 @@ void error_align(const void *p, size_t align)
 {
     error_say("free_aligned_sized of %p with wrong alignment %zu", p, align);
 }
+
+void error_overflow(const void *p, size_t n, size_t at)
+{
+    error_say("overflow of %p: it has %zu bytes, and byte %zu was written", p, n, at);
+}
+
+void error_used_after_free(const void *p, size_t at)
+{
+    error_say("use after free of %p: byte %zu was written", p, at);
+}

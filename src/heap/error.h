@@ -13,5 +13,8 @@ ASH_COLD void error_foreign(const char *verb, const void *p);
 ASH_COLD void error_interior(const char *verb, const void *p, const void *block);
 ASH_COLD void error_size(const void *p, size_t n, size_t holds);
 ASH_COLD void error_align(const void *p, size_t align);
+/* Hardened mode: the byte at offset `at` was written, behind the block's end or after its free. */
+ASH_COLD void error_overflow(const void *p, size_t n, size_t at);
+ASH_COLD void error_used_after_free(const void *p, size_t at);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "heap/boot.h"
 #include "heap/error.h"
+#include "heap/hard.h"
 #include "heap/large.h"
 #include "heap/remote.h"
 #include "heap/slabs.h"
@@ -25,6 +26,11 @@ struct request {
 
 static void *take(struct heap *h, struct request *r)
 {
+    if (ASH_UNLIKELY(options.harden)) {
+        r->cls = 0;
+        r->zero = true;
+        return hard_alloc(h, r->n, r->align);
+    }
     if (r->cls == 0)
         return large_alloc(h, r->n, r->align, &r->zero);
     struct block *p = bin_refill(h, r->cls);
@@ -35,14 +41,22 @@ static void *take(struct heap *h, struct request *r)
     return p;
 }
 
-/* The last resort before NULL: everything that can be given up is. */
-static void *take_hard(struct heap *h, struct request *r)
+/* Gives up what the heap keeps for reuse, and what others left. */
+static void give_up(struct heap *h)
 {
     thread_round();
     bin_drain(h);
+    hard_flush(h);
+    hard_reap();
     slabs_collect(h);
     slabs_shrink(h);
     slabs_reap(h);
+}
+
+/* The last resort before NULL: everything that can be given up is. */
+static void *take_hard(struct heap *h, struct request *r)
+{
+    give_up(h);
     purge_pass(true);
     return take(h, r);
 }
@@ -199,12 +213,14 @@ void front_free_slow(void *p)
     int saved = errno;
     if (boot()) {
         unsigned cls = classmap_at(p);
-        struct heap *h = heap_self();
+        struct heap *h = heap_attached();
         if (h == HEAP_NONE)
             h = thread_enter();
         if (h == NULL)
-            h = heap_self();
-        if (cls != 0)
+            h = heap_attached();
+        if (ASH_UNLIKELY(options.harden))
+            hard_free(h, p);
+        else if (cls != 0)
             free_small(h, cls, p);
         else
             free_large(h, p);
@@ -217,6 +233,8 @@ void front_free_slow(void *p)
 /* A size that a block of `holds` bytes may have been asked for with: see front_realloc. */
 ASH_INLINE bool size_fits(size_t n, size_t holds)
 {
+    if (ASH_UNLIKELY(options.harden))
+        return size_max(n, 1) == holds;
     return n <= holds && (n >= holds / 2 || holds == class_size(size_classes.first));
 }
 
@@ -225,6 +243,8 @@ static size_t holds(const char *verb, const void *p)
 {
     if (!boot())
         return 0;
+    if (ASH_UNLIKELY(options.harden))
+        return hard_usable(verb, p);
     unsigned cls = classmap_at(p);
     if (ASH_LIKELY(cls != 0))
         return check_small(verb, cls, p) ? class_size(cls) : 0;
@@ -248,7 +268,7 @@ void front_free_aligned(void *p, size_t align, size_t n)
     size_t bytes = p == NULL ? 0 : holds("free_aligned_sized", p);
     if (bytes == 0)
         return;
-    if (n > bytes)
+    if (n > bytes || (options.harden && !size_fits(n, bytes)))
         error_size(p, n, bytes);
     else if (!is_pow2(align) || ((uintptr_t)p & (align - 1)) != 0)
         error_align(p, align);
@@ -265,7 +285,7 @@ void front_free_aligned(void *p, size_t align, size_t n)
  */
 ASH_INLINE size_t size_to_grow(size_t old, size_t n)
 {
-    if (n <= old || n > old + old / 8 || n > SMALL_MAX)
+    if (n <= old || n > old + old / 8 || n > SMALL_MAX || options.harden)
         return n;
     return size_min(old + old / 8 + old / 16, SMALL_MAX);
 }
@@ -298,6 +318,16 @@ static ASH_NOINLINE void *realloc_large(void *p, size_t n)
     return realloc_copy(p, old, n);
 }
 
+static ASH_NOINLINE void *realloc_hard(void *p, size_t n)
+{
+    size_t old = hard_usable("realloc", p);
+    if (old == 0) {
+        errno = EINVAL;
+        return NULL;
+    }
+    return hard_resize(heap_attached(), p, n) ? p : realloc_copy(p, old, n);
+}
+
 void *front_realloc(void *p, size_t n)
 {
     if (p == NULL)
@@ -306,6 +336,8 @@ void *front_realloc(void *p, size_t n)
         front_free(p);
         return NULL;
     }
+    if (ASH_UNLIKELY(options.harden))
+        return realloc_hard(p, n);
     unsigned cls = classmap_at(p);
     if (ASH_UNLIKELY(cls == 0))
         return boot() ? realloc_large(p, n) : NULL;
@@ -328,6 +360,8 @@ size_t front_usable(const void *p)
 
 size_t front_good_size(size_t n)
 {
+    if (boot() && options.harden)
+        return size_max(n, 1);
     if (n > SMALL_MAX)
         return n > PTRDIFF_MAX ? n : align_up(n, os_page_size());
     return boot() ? class_size(class_of(n)) : 0;
@@ -338,11 +372,7 @@ int front_trim(void)
     struct heap *h = boot() ? thread_enter() : NULL;
     if (h == NULL)
         return 0;
-    thread_round();
-    bin_drain(h);
-    slabs_collect(h);
-    slabs_shrink(h);
-    slabs_reap(h);
+    give_up(h);
     thread_leave(h);
     return purge_pass(true) != 0;
 }

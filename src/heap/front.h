@@ -35,25 +35,24 @@ ASH_INLINE void *front_malloc(size_t n)
     return p;
 }
 
-/* Frees a block of the class, which is given times CLASS_STRIDE. */
-ASH_INLINE void front_free_class(void *p, size_t cls)
+/* Frees a block of the class, which is given times CLASS_STRIDE; false: the slow path has to. */
+ASH_INLINE bool front_free_class(void *p, size_t cls)
 {
     struct bin *b = heap_bin(heap_self(), cls);
     uint64_t word = load_relaxed(&b->word);
     if (ASH_UNLIKELY((word & (BIN_FULL | BIN_TICK)) != 0 || !class_is_block(class_at(cls), p) ||
                      block_is_marked(p)))
-        front_free_slow(p);
-    else
-        bin_push(b, word, p);
+        return false;
+    bin_push(b, word, p);
+    return true;
 }
 
 ASH_INLINE void front_free(void *p)
 {
     size_t unit = unit_of(p);
-    if (ASH_UNLIKELY(unit >= WINDOW_UNITS))
+    if (ASH_UNLIKELY(unit >= WINDOW_UNITS ||
+                     !front_free_class(p, (size_t)load_relaxed(&classmap[unit]) * CLASS_STRIDE)))
         front_free_slow(p);
-    else
-        front_free_class(p, (size_t)load_relaxed(&classmap[unit]) * CLASS_STRIDE);
 }
 
 /* Reports a size that the block cannot have been asked for with. */
@@ -65,10 +64,8 @@ ASH_INLINE void front_free_sized(void *p, size_t n)
         return;
     }
     size_t cls = (size_t)load_relaxed(&classmap[unit]) * CLASS_STRIDE;
-    if (ASH_UNLIKELY(cls != class_scaled(n)))
+    if (ASH_UNLIKELY(cls != class_scaled(n) || !front_free_class(p, cls)))
         front_free_sized_slow(p, n);
-    else
-        front_free_class(p, cls);
 }
 
 /* `align` is a power of two. */

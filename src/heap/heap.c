@@ -17,6 +17,7 @@ const struct bin heap_ended[] = {[0 ... CLASS_COUNT - 1] = {NULL, BIN_FULL}};
 ASH_TABLE struct heap heap_late;
 
 ASH_TLS struct heap *heap_tls = HEAP_NONE;
+ASH_TLS struct heap *heap_hard = HEAP_NONE;
 
 ASH_TABLE _Atomic(struct heap *) heap_table[HEAPS_MAX];
 extern ASH_HIDDEN _Atomic(uint64_t) heap_closed[HEAPS_MAX / 64];

@@ -18,6 +18,7 @@
 #define ASH_HEAP_H
 
 #include "heap/slab.h"
+#include "info/options.h"
 
 /*
  * One size class of the thread's cache: a last-in first-out list and one word
@@ -62,9 +63,10 @@ struct heap_class {
 
 struct heap {
     struct bin bin[CLASS_COUNT];
-    uint32_t id;     /* const: index in heap_table */
-    uint32_t events; /* owner: slow paths since the last look at the clock */
-    uint64_t epoch;  /* owner: the last housekeeping round it took part in */
+    uint32_t id;       /* const: index in heap_table */
+    uint32_t events;   /* owner: slow paths since the last look at the clock */
+    uint64_t epoch;    /* owner: the last housekeeping round it took part in */
+    struct hard *hard; /* owner: what hardened mode keeps */
     struct heap_class of[CLASS_COUNT];
     /* atomic: slabs with remote frees, unit + 1; see remote.h */
     ASH_LINE_ALIGNED _Atomic(uint32_t) inbox;
@@ -84,7 +86,8 @@ extern ASH_HIDDEN const struct bin heap_none[CLASS_COUNT], heap_ended[CLASS_COUN
 #define HEAP_NONE  ((struct heap *)(uintptr_t)heap_none)
 #define HEAP_ENDED ((struct heap *)(uintptr_t)heap_ended)
 
-extern ASH_HIDDEN ASH_TLS struct heap *heap_tls;
+extern ASH_HIDDEN ASH_TLS struct heap *heap_tls;  /* the one that the hit paths use */
+extern ASH_HIDDEN ASH_TLS struct heap *heap_hard; /* in hardened mode, whose hit paths use none */
 
 /*
  * Holds counters of frees by threads without a heap, and nothing else: several writers, locked
@@ -102,6 +105,12 @@ ASH_INLINE struct heap *heap_self(void)
 ASH_INLINE bool heap_is_real(const struct heap *h)
 {
     return h != HEAP_NONE && h != HEAP_ENDED;
+}
+
+/* The thread's heap for slow paths: the same, but for hardened mode. */
+ASH_INLINE struct heap *heap_attached(void)
+{
+    return ASH_UNLIKELY(options.harden) ? heap_hard : heap_tls;
 }
 
 /* Counts `n` on the counter `field` of class `cls`, whether the thread has a heap or not. */

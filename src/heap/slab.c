@@ -2,8 +2,10 @@
 
 #include "base/bits.h"
 #include "heap/error.h"
+#include "info/options.h"
 
 uintptr_t block_key;
+size_t slab_slack_at;
 
 enum { WORD_BITS = 64 };
 
@@ -13,7 +15,9 @@ void slab_boot(void)
     for (unsigned cls = size_classes.first; cls < CLASS_COUNT; cls++)
         most = size_max(most, class_blocks(cls));
     size_t words = (most + WORD_BITS - 1) / WORD_BITS;
-    chunk_boot(align_up(sizeof(struct slab) + words * sizeof(uint64_t), ASH_CACHE_LINE));
+    slab_slack_at = sizeof(struct slab) + words * sizeof(uint64_t);
+    size_t slack = options.harden ? most * sizeof(uint16_t) : 0;
+    chunk_boot(align_up(slab_slack_at + slack, ASH_CACHE_LINE));
 }
 
 struct slab *slab_init(struct heap *h, size_t unit, unsigned cls, bool zero)
@@ -95,6 +99,31 @@ struct block *slab_put(struct slab *s, struct block *p)
     s->summary = summary;
     s->free += count;
     return p;
+}
+
+/* The place of one of the bits that are set. */
+static unsigned bits_any(uint64_t x, unsigned from)
+{
+    uint64_t above = x & (~(uint64_t)0 << (from % WORD_BITS));
+    return bits_lowest(above != 0 ? above : x);
+}
+
+struct block *slab_take_random(struct slab *s, uint64_t random, bool *fresh)
+{
+    /* of the words that were reached, and one more: pages are touched as they are needed */
+    unsigned reach = s->fresh / WORD_BITS + 2;
+    uint64_t near = reach < WORD_BITS ? s->summary & bits_mask(0, reach) : s->summary;
+    unsigned i = bits_any(near != 0 ? near : s->summary, (unsigned)(random >> 8));
+    unsigned bit = bits_any(s->bits[i], (unsigned)random);
+    unsigned index = i * WORD_BITS + bit;
+    s->bits[i] &= ~((uint64_t)1 << bit);
+    if (s->bits[i] == 0)
+        s->summary &= ~((uint64_t)1 << i);
+    s->free--;
+    *fresh = s->zero && index >= s->fresh;
+    if (index >= s->fresh)
+        s->fresh = index + 1;
+    return (struct block *)(slab_base(s) + index * class_size(s->cls));
 }
 
 int slab_check(const struct slab *s)

@@ -42,6 +42,7 @@ struct slab {
     uint32_t unit;                /* const while in use */
     uint32_t units;               /* const for slabs; of a large block: its holder's */
     size_t bytes;                 /* of a large block: usable bytes; its holder's */
+    uint32_t guard;               /* of a large block: untouchable units before it, in hard mode */
     uint8_t cls;                  /* const while in use */
 
     ASH_LINE_ALIGNED struct slab *next; /* owner: list of its heap */
@@ -80,8 +81,22 @@ struct chain slab_take(struct slab *s, unsigned max);
  */
 struct block *slab_put(struct slab *s, struct block *list);
 
+/* Takes a free block from a random place, and writes nothing to it. *fresh: all of it is zero. */
+struct block *slab_take_random(struct slab *s, uint64_t random, bool *fresh);
+
 /* Checks the record against itself; counts faults. */
 int slab_check(const struct slab *s);
+
+/*
+ * Hardened mode: of each block the bytes beyond those asked for, 0 for one that is not live; see
+ * heap/hard.h. All zero while the slab is not in use.
+ */
+extern ASH_HIDDEN size_t slab_slack_at; /* const after boot */
+
+ASH_INLINE _Atomic(uint16_t) *slab_slack(struct slab *s)
+{
+    return (_Atomic(uint16_t) *)((char *)s + slab_slack_at);
+}
 
 ASH_INLINE char *slab_base(const struct slab *s)
 {

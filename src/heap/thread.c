@@ -9,6 +9,7 @@
 #include "heap/thread.h"
 
 #include "heap/bin.h"
+#include "heap/hard.h"
 #include "heap/slabs.h"
 #include "mem/purge.h"
 
@@ -22,13 +23,14 @@ static _Atomic(uint64_t) round_number;
 static void heap_empty_out(struct heap *h)
 {
     bin_drain(h);
+    hard_flush(h);
     slabs_abandon(h);
     heap_close(h);
 }
 
 static void thread_end(void *heap)
 {
-    heap_tls = HEAP_ENDED;
+    heap_tls = heap_hard = HEAP_ENDED;
     heap_empty_out(heap);
 }
 
@@ -40,13 +42,13 @@ void thread_boot(void)
 
 struct heap *thread_enter(void)
 {
-    struct heap *h = heap_self();
+    struct heap *h = heap_attached();
     if (ASH_LIKELY(heap_is_real(h)))
         return h;
     bool ended = h == HEAP_ENDED;
     h = heap_open();
     if (h != NULL && !ended) {
-        heap_tls = h;
+        *(options.harden ? &heap_hard : &heap_tls) = h;
         h->epoch = load_relaxed(&round_number); /* it holds nothing that could be idle */
         if (has_key)
             pthread_setspecific(key, h);
@@ -56,7 +58,7 @@ struct heap *thread_enter(void)
 
 void thread_leave(struct heap *h)
 {
-    if (ASH_UNLIKELY(h != heap_self()))
+    if (ASH_UNLIKELY(h != heap_attached()))
         heap_empty_out(h);
 }
 

@@ -88,7 +88,7 @@ int verify_all(void)
     if (!boot())
         return 0;
     int faults = verify_units();
-    struct heap *h = heap_self();
+    struct heap *h = heap_attached();
     for (unsigned cls = size_classes.first; heap_is_real(h) && cls < CLASS_COUNT; cls++)
         faults += verify_bin(h, cls) + verify_lists(h, cls);
     return faults;

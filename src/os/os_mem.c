@@ -74,6 +74,11 @@ void os_unmap(void *at, size_t n)
     os_syscall3(SYS_munmap, at, n, 0);
 }
 
+int os_protect(void *at, size_t n)
+{
+    return (int)os_syscall3(SYS_mprotect, at, n, PROT_NONE);
+}
+
 int os_purge(void *at, size_t n)
 {
     return (int)os_syscall3(SYS_madvise, at, n, MADV_DONTNEED);

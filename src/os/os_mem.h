@@ -30,6 +30,9 @@ int os_commit(void *at, size_t n);
 
 void os_unmap(void *at, size_t n);
 
+/* Makes pages untouchable until os_commit, which empties them; 0 or the kernel's reason. */
+int os_protect(void *at, size_t n);
+
 /*
  * Gives the pages' memory back; the next touch finds zeroes. A failure (locked memory, for one)
  * leaves the content as it was and is answered with the kernel's reason.

@@ -1,0 +1,52 @@
+/*
+ * ASHLAR_HARDEN=1: an allocator that looks for misuse. The hit paths never see a heap then
+ * (heap_tls stays HEAP_NONE), so every call comes through the slow ones and from there to here;
+ * without the option nothing of this costs anything.
+ *
+ * Small blocks. Whether a block is live, and how many of its bytes were asked for, stands in the
+ * slab's record and not in the block (slack = size of the block - bytes asked for, 0 = not live):
+ * a free that is not one is seen exactly, whatever lies in memory. Every block has at least
+ * CANARY_BYTES of slack, filled with a pattern of its own and looked at when it is freed: a
+ * write past the end is found by its first byte. A freed block is cleared, waits in a quarantine
+ * that is left in random order, and is looked at again when it is handed out: a write after the
+ * free is found. Blocks are taken from random places of a slab.
+ *
+ * Large blocks lie between pages that cannot be touched, and end where the pages behind begin;
+ * freed ones are pages that cannot be touched, for a while.
+ *
+ * What is found: double and invalid frees of every kind, sizes that differ by one byte from what
+ * was asked for, linear overflow, underflow into the block before, writes after free, reads of
+ * large blocks after free. What is read after free or before it was written is zeroes. Not found:
+ * a read past the end, a write that jumps over the pattern, a write after the block has been handed
+ * out again.
+ */
+#ifndef ASH_HARD_H
+#define ASH_HARD_H
+
+#include "heap/heap.h"
+
+/*
+ * `n` zeroed bytes at a multiple of `align`, a power of two; NULL: no memory. At least one byte is
+ * given.
+ */
+void *hard_alloc(struct heap *h, size_t n, size_t align);
+
+/* `h` may be no real heap. */
+void hard_free(struct heap *h, void *p);
+
+/* Bytes that were asked for, at least 1; 0 when `p` was wrong, which has been said. */
+size_t hard_usable(const char *verb, const void *p);
+
+/*
+ * Makes the live block hold `n` where it lies; false: it cannot, and nothing was changed. `h` may
+ * be no real heap.
+ */
+bool hard_resize(struct heap *h, void *p, size_t n);
+
+/* Sends home what waits in the heap's quarantine. */
+void hard_flush(struct heap *h);
+
+/* Gives up large blocks that wait, for when there is no memory. */
+void hard_reap(void);
+
+#endif
