@@ -12,6 +12,7 @@ import sys
 
 import paths
 import picture
+import record
 import startup
 import table
 from contestants import Contestant, Probe, all_contestants, find_ashlar
@@ -24,6 +25,10 @@ modes:
   -- COMMAND...     a real program; what it prints must be the same under every allocator
   --startup         time, page faults and memory of /bin/true; size of the libraries
   --hitpath         instructions of each call served from the cache (needs valgrind)
+  --record=PROGRAM[:NAME] -- COMMAND...
+                    sizes and lives of the blocks that the processes of that name allocate while
+                    the command runs (glibc only), as a table for bench/patterns/mixes.h; the
+                    tables there come from bench/record-mixes
 
 examples:
   bench/compare --markdown table.md --svg table.svg
@@ -73,6 +78,7 @@ def parse(argv):
                    help="noise: --aa=NAME runs one allocator (glibc) as if it were two")
     p.add_argument("--startup", action="store_true")
     p.add_argument("--hitpath", nargs="?", const="16,64,1024,16384", metavar="BYTES,...")
+    p.add_argument("--record", metavar="PROGRAM[:NAME]")
     p.add_argument("--list", action="store_true", help="names patterns and allocators")
     args = p.parse_args(argv)
     args.command = command
@@ -80,6 +86,8 @@ def parse(argv):
         p.error("patterns, a command, --startup and --hitpath exclude each other")
     if command == [] or args.rounds < 1 or not 0 < args.scale <= 1e6:
         p.error("a command has a name; --rounds is at least 1; --scale is above 0")
+    if args.record and not command:
+        p.error("--record wants a command: --record=PROGRAM -- COMMAND...")
     return args
 
 
@@ -251,6 +259,11 @@ def main():
     build = os.path.abspath(args.build or os.environ.get("ASH_BUILD") or here)
     programs = Programs(root, build)
     try:
+        if args.record:
+            text = record.report(programs, args.record, args.command, args.stdin)
+            write(args.markdown, text)
+            print(text, end="")
+            return 0
         contestants = choose(args, root, build)
         if args.list:
             for name, group, words in programs.patterns():
