@@ -37,6 +37,8 @@ const struct pattern patterns[] = {
      "random replacement among 1 M live blocks, 64 to 512 B"},
     {"replace-6m", "heavy", pattern_replace, SETTINGS(6000000, 6000000, 64, 512, 1),
      "random replacement among 6 M live blocks, 64 to 512 B"},
+    {"strings", "life", pattern_strings, SETTINGS(4000000, 3000, 8, 64, 1),
+     "word frequency: lines joined, split, changed and counted, texts of some 8 to 64 B"},
     {"mix-python", "mixes", pattern_mix_python, SETTINGS(4000000, 1, 8, 8, 1),
      "sizes and lifetimes recorded from Python, without its own allocator"},
     {"mix-perl", "mixes", pattern_mix_perl, SETTINGS(4000000, 1, 8, 8, 1),

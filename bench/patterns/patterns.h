@@ -67,6 +67,8 @@ struct result pattern_fifo(const struct settings *);
 struct result pattern_random(const struct settings *);
 struct result pattern_mixed(const struct settings *);
 struct result pattern_replace(const struct settings *);
+/* strings.c */
+struct result pattern_strings(const struct settings *);
 /* mix.c: blocks, min and max come from what was recorded */
 struct result pattern_mix_python(const struct settings *);
 struct result pattern_mix_perl(const struct settings *);
