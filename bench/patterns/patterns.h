@@ -76,6 +76,9 @@ struct result pattern_mix_sqlite(const struct settings *);
 struct result pattern_mix_gcc(const struct settings *);
 struct result pattern_mix_git(const struct settings *);
 struct result pattern_mix_redis(const struct settings *);
+/* growth.c */
+struct result pattern_live(const struct settings *);
+struct result pattern_threads_n(const struct settings *);
 /* large.c */
 struct result pattern_large(const struct settings *);
 struct result pattern_realloc_append(const struct settings *);
