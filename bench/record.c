@@ -340,8 +340,8 @@ __attribute__((destructor)) static void report(void)
     fputs("bucket fresh born bytes ended brief ages resized from to\n", to);
     for (size_t i = 0; i < BUCKETS; i++) {
         const struct bucket *b = &sums[i];
-        const uint64_t columns[] = {b->fresh, b->born, b->bytes, b->ended, b->brief,
-                                    b->ages,  b->resized, b->from, b->to};
+        const uint64_t columns[] = {b->fresh, b->born,    b->bytes, b->ended, b->brief,
+                                    b->ages,  b->resized, b->from,  b->to};
         if (b->born == 0)
             continue;
         fprintf(to, "%zu", i);

@@ -23,8 +23,8 @@
 
 enum { PASS = 500000, FILL = 256, SIZE_MIN = 8 };
 
-#define NOWHERE UINT32_MAX /* ends lists of places */
-#define RESIZE 0x80000000u /* in an event's place: realloc rather than malloc */
+#define NOWHERE UINT32_MAX  /* ends lists of places */
+#define RESIZE  0x80000000u /* in an event's place: realloc rather than malloc */
 
 struct event {
     uint32_t place;
@@ -174,8 +174,13 @@ static struct schedule schedule_draw(const struct mix_class *classes, size_t cou
                                      size_t allocations)
 {
     struct schedule s = {get_memory(2 * allocations * sizeof *s.events), 0, 0, allocations};
-    struct draw d = {.classes = classes, .count = count, .rng = rng_init(seed, 0),
-                     .schedule = &s, .free = NOWHERE, .pending = NOWHERE, .end = allocations};
+    struct draw d = {.classes = classes,
+                     .count = count,
+                     .rng = rng_init(seed, 0),
+                     .schedule = &s,
+                     .free = NOWHERE,
+                     .pending = NOWHERE,
+                     .end = allocations};
     d.sums = get_memory(count * sizeof *d.sums);
     d.place = get_memory(allocations * sizeof *d.place);
     d.due = get_memory(allocations * sizeof *d.due);

@@ -3,10 +3,10 @@
  * hash table of chained nodes that counts words and grows until the text is done.
  *
  * For every line: words are drawn and joined in a buffer that doubles by realloc; the line is
- * copied at its exact size, split into copies of its words, one word is replaced in it, and the
- * words are counted, each new one as a node with a key of its own. After LINES lines the words that
- * came more than once are joined to a summary and the table is dropped. One operation is one call of
- * malloc or realloc, with its free.
+ * copied at its exact size, one word is replaced in it, it is split into copies of its words, and
+ * they are counted, each new one as a node with a key of its own. After LINES lines the words that
+ * came more than once are joined to a summary and the table is dropped. One operation is one call
+ * of malloc or realloc, with its free.
  *
  * There are `blocks` words of 2 to 15 letters; the first ones are the most frequent.
  */
