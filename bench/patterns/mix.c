@@ -3,7 +3,7 @@
  *
  * Before the clock starts, a schedule is drawn from the recorded table: a list of events, each of
  * which allocates, resizes or frees one place. Playing it back costs little beside the calls and
- * the writes. The rules of drawing it:
+ * the writes; an event is a word or two, so that it costs little memory too. The rules of drawing:
  *   1. The clock of the schedule counts allocations, resized blocks included, as the recorder's
  *      does. A block's class is drawn by the weights, and with it its size.
  *   2. `kept` of 10,000 blocks stay until the end of the schedule. `brief` of the others live up to
@@ -21,19 +21,26 @@
 #include <math.h>
 #include <string.h>
 
-enum { PASS = 500000, FILL = 256, SIZE_MIN = 8 };
-
-#define NOWHERE UINT32_MAX  /* ends lists of places */
-#define RESIZE  0x80000000u /* in an event's place: realloc rather than malloc */
-
-struct event {
-    uint32_t place;
-    uint32_t bytes; /* 0: free */
+enum {
+    PASS = 300000,
+    FILL = 256,
+    SIZE_MIN = 8,
+    PLACE_BITS = 22,
+    CLASS_BITS = 8,
+    FIRST_ROOM = 1024
 };
 
+#define NOWHERE UINT32_MAX /* ends lists of places */
+
+/* An event's kind is above the class, that above the place. A resize has its bytes behind it. */
+enum kind { FREE, FRESH, RESIZE };
+
+_Static_assert(PASS <= 1 << PLACE_BITS, "a place for every block of a schedule");
+
 struct schedule {
-    struct event *events;
-    size_t count;       /* of events */
+    const struct mix_class *classes;
+    uint32_t *events;
+    size_t count;       /* words of them */
     size_t places;      /* most blocks alive at once */
     size_t allocations; /* those of realloc included */
 };
@@ -41,7 +48,7 @@ struct schedule {
 /* ---- drawing a schedule ---- */
 
 struct place {
-    uint32_t class;
+    uint32_t cls;
     uint32_t bytes;
     uint32_t next; /* in the list of those that end at the same time, or of the free places */
 };
@@ -52,7 +59,8 @@ struct draw {
     uint64_t *sums; /* of `fresh` up to and with each class */
     struct rng rng;
     struct schedule *schedule;
-    struct place *place;
+    struct place *place; /* `room` of them */
+    size_t room;
     uint32_t free;    /* places that were used before */
     uint32_t *due;    /* per time: the places whose block ends then */
     uint32_t pending; /* places whose time has come */
@@ -65,9 +73,26 @@ static int chance(struct draw *d, uint32_t parts)
     return rng_below(&d->rng, MIX_PARTS) < parts;
 }
 
-static void event_add(struct draw *d, size_t place, uint32_t bytes)
+static void event_add(struct draw *d, enum kind kind, uint32_t cls, uint32_t place)
 {
-    d->schedule->events[d->schedule->count++] = (struct event){(uint32_t)place, bytes};
+    uint32_t above = (uint32_t)kind << CLASS_BITS | cls;
+    d->schedule->events[d->schedule->count++] = above << PLACE_BITS | place;
+}
+
+static uint32_t class_bytes(const struct mix_class *c)
+{
+    return c->bytes < SIZE_MIN ? SIZE_MIN : c->bytes;
+}
+
+static uint32_t place_new(struct draw *d)
+{
+    if (d->schedule->places == d->room) {
+        d->room = d->room == 0 ? FIRST_ROOM : 2 * d->room;
+        d->place = realloc(d->place, d->room * sizeof *d->place);
+        if (d->place == NULL)
+            die("out of memory");
+    }
+    return (uint32_t)d->schedule->places++;
 }
 
 static uint32_t class_draw(struct draw *d)
@@ -96,11 +121,11 @@ static uint32_t class_nearest(const struct draw *d, uint32_t bytes)
 }
 
 /* A new life at the place: enters it in the list of the time when it ends, if it does. */
-static void life_begin(struct draw *d, uint32_t place, uint32_t class)
+static void life_begin(struct draw *d, uint32_t place, uint32_t cls)
 {
-    const struct mix_class *c = &d->classes[class];
+    const struct mix_class *c = &d->classes[cls];
     size_t age;
-    d->place[place].class = class;
+    d->place[place].cls = cls;
     if (chance(d, c->kept))
         return;
     if (chance(d, c->brief)) {
@@ -119,25 +144,24 @@ static void life_begin(struct draw *d, uint32_t place, uint32_t class)
 
 static void draw_fresh(struct draw *d)
 {
-    uint32_t class = class_draw(d);
-    uint32_t bytes = d->classes[class].bytes;
+    uint32_t cls = class_draw(d);
     uint32_t place = d->free;
     if (place != NOWHERE)
         d->free = d->place[place].next;
     else
-        place = (uint32_t)d->schedule->places++;
-    d->place[place].bytes = bytes < SIZE_MIN ? SIZE_MIN : bytes;
-    event_add(d, place, d->place[place].bytes);
-    life_begin(d, place, class);
+        place = place_new(d);
+    d->place[place].bytes = class_bytes(&d->classes[cls]);
+    event_add(d, FRESH, cls, place);
+    life_begin(d, place, cls);
 }
 
 /* The end of the block's life; true when it was a realloc, which is an allocation too. */
 static int draw_end(struct draw *d, uint32_t place)
 {
     struct place *p = &d->place[place];
-    const struct mix_class *c = &d->classes[p->class];
+    const struct mix_class *c = &d->classes[p->cls];
     if (!chance(d, c->resized)) {
-        event_add(d, place, 0);
+        event_add(d, FREE, 0, place);
         p->bytes = 0;
         p->next = d->free;
         d->free = place;
@@ -146,7 +170,8 @@ static int draw_end(struct draw *d, uint32_t place)
     uint64_t bytes = (uint64_t)p->bytes * c->growth / 100;
     uint32_t limit = d->classes[d->count - 1].bytes;
     p->bytes = bytes < SIZE_MIN ? SIZE_MIN : bytes > limit ? limit : (uint32_t)bytes;
-    event_add(d, place | RESIZE, p->bytes);
+    event_add(d, RESIZE, 0, place);
+    d->schedule->events[d->schedule->count++] = p->bytes;
     life_begin(d, place, class_nearest(d, p->bytes));
     return 1;
 }
@@ -169,11 +194,11 @@ static void draw_step(struct draw *d)
     draw_fresh(d);
 }
 
-/* An allocation brings at most one event more: its free. */
+/* Each allocation takes two words at most: that of its free is the second, or that of its bytes. */
 static struct schedule schedule_draw(const struct mix_class *classes, size_t count, uint64_t seed,
                                      size_t allocations)
 {
-    struct schedule s = {get_memory(2 * allocations * sizeof *s.events), 0, 0, allocations};
+    struct schedule s = {.classes = classes, .allocations = allocations};
     struct draw d = {.classes = classes,
                      .count = count,
                      .rng = rng_init(seed, 0),
@@ -181,17 +206,17 @@ static struct schedule schedule_draw(const struct mix_class *classes, size_t cou
                      .free = NOWHERE,
                      .pending = NOWHERE,
                      .end = allocations};
+    s.events = get_memory(2 * allocations * sizeof *s.events);
     d.sums = get_memory(count * sizeof *d.sums);
-    d.place = get_memory(allocations * sizeof *d.place);
     d.due = get_memory(allocations * sizeof *d.due);
     memset(d.due, 0xFF, allocations * sizeof *d.due);
     for (size_t i = 0; i < count; i++)
         d.sums[i] = classes[i].fresh + (i > 0 ? d.sums[i - 1] : 0);
     for (; d.now < d.end; d.now++)
         draw_step(&d);
-    for (size_t i = 0; i < s.places; i++) {
+    for (uint32_t i = 0; i < s.places; i++) {
         if (d.place[i].bytes != 0)
-            event_add(&d, i, 0);
+            event_add(&d, FREE, 0, i);
     }
     free(d.sums);
     free(d.place);
@@ -207,8 +232,9 @@ struct player {
     size_t rounds;
 };
 
-static void *fill(void *p, uint32_t bytes)
+static void *fill(uint32_t bytes)
 {
+    void *p = malloc(bytes);
     if (p == NULL)
         die("out of memory");
     memset(p, 0x5A, bytes < FILL ? bytes : FILL);
@@ -224,22 +250,31 @@ static void *resize(void *p, uint32_t bytes)
     return block_mark(q);
 }
 
+static void play_once(const struct schedule *s, void **blocks)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        uint32_t event = s->events[i];
+        uint32_t cls = event >> PLACE_BITS & ((1u << CLASS_BITS) - 1);
+        void **block = &blocks[event & ((1u << PLACE_BITS) - 1)];
+        switch ((enum kind)(event >> (PLACE_BITS + CLASS_BITS))) {
+        case FREE:
+            block_put(*block);
+            break;
+        case FRESH:
+            *block = fill(class_bytes(&s->classes[cls]));
+            break;
+        case RESIZE:
+            *block = resize(*block, s->events[++i]);
+            break;
+        }
+    }
+}
+
 static void *play(void *arg)
 {
     struct player *me = arg;
-    const struct schedule *s = me->schedule;
-    for (size_t r = 0; r < me->rounds; r++) {
-        for (size_t i = 0; i < s->count; i++) {
-            struct event e = s->events[i];
-            void **block = &me->block[e.place & ~RESIZE];
-            if (e.bytes == 0)
-                block_put(*block);
-            else if ((e.place & RESIZE) != 0)
-                *block = resize(*block, e.bytes);
-            else
-                *block = fill(malloc(e.bytes), e.bytes);
-        }
-    }
+    for (size_t r = 0; r < me->rounds; r++)
+        play_once(me->schedule, me->block);
     return NULL;
 }
 

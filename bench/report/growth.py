@@ -134,6 +134,8 @@ def chart(x, y, series, classes, index):
     lines = [(c, [(series.points[row], r.time(row, c)) for row in r.rows if r.has(row, c)])
              for c in r.contestants]
     values = sorted(v for _, points in lines for _, v in points)
+    if not values:
+        return []
     limit = min(values[-1], CAP * values[len(values) // 2]) * 1.05 or 1
     left, right = x + AXIS_WIDTH, x + CHART_WIDTH - 12
     top, bottom = y + 26, y + 26 + CHART_HEIGHT
