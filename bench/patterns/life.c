@@ -21,11 +21,11 @@ static void order_fill(uint32_t *order, size_t count, enum order kind, uint64_t 
     }
 }
 
-/* Allocates `blocks` blocks and frees them all in the given order, again and again. */
+/* Allocates `blocks` blocks and frees them all in the given order, as often as `ops` asks for. */
 static struct result lifetimes(const struct settings *s, enum order kind)
 {
-    size_t count = s->blocks;
-    size_t rounds = s->ops / count + 1;
+    size_t count = s->blocks < s->ops ? s->blocks : s->ops;
+    size_t rounds = (s->ops + count - 1) / count;
     void **block = get_memory(count * sizeof *block);
     uint32_t *order = get_memory(count * sizeof *order);
     uint32_t *sizes = get_memory(TABLE * sizeof *sizes);

@@ -41,7 +41,7 @@ struct result {
 
 struct pattern {
     const char *name;
-    const char *group; /* small, life, large, threads, memory; or heavy: only when named */
+    const char *group; /* small, life, mixes, large, threads, memory; or heavy: only when named */
     struct result (*run)(const struct settings *);
     struct settings defaults;
     const char *help;
@@ -67,6 +67,18 @@ struct result pattern_fifo(const struct settings *);
 struct result pattern_random(const struct settings *);
 struct result pattern_mixed(const struct settings *);
 struct result pattern_replace(const struct settings *);
+/* strings.c */
+struct result pattern_strings(const struct settings *);
+/* mix.c: blocks, min and max come from what was recorded */
+struct result pattern_mix_python(const struct settings *);
+struct result pattern_mix_perl(const struct settings *);
+struct result pattern_mix_sqlite(const struct settings *);
+struct result pattern_mix_gcc(const struct settings *);
+struct result pattern_mix_git(const struct settings *);
+struct result pattern_mix_redis(const struct settings *);
+/* growth.c */
+struct result pattern_live(const struct settings *);
+struct result pattern_threads_n(const struct settings *);
 /* large.c */
 struct result pattern_large(const struct settings *);
 struct result pattern_realloc_append(const struct settings *);

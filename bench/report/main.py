@@ -10,8 +10,10 @@ import json
 import os
 import sys
 
+import growth
 import paths
 import picture
+import record
 import startup
 import table
 from contestants import Contestant, Probe, all_contestants, find_ashlar
@@ -22,8 +24,14 @@ EPILOG = """
 modes:
   (none)            the pattern programs: all but the heavy ones, or the patterns and groups named
   -- COMMAND...     a real program; what it prints must be the same under every allocator
+  --growth[=MIB]    time per operation as live memory grows, up to so many MiB (8192, or half of
+                    what is available), and as threads do; --markdown, --svg, --json apply
   --startup         time, page faults and memory of /bin/true; size of the libraries
   --hitpath         instructions of each call served from the cache (needs valgrind)
+  --record=PROGRAM[:NAME] -- COMMAND...
+                    sizes and lives of the blocks that the processes of that name allocate while
+                    the command runs (glibc only), as a table for bench/patterns/mixes.h; the
+                    tables there come from bench/record-mixes
 
 examples:
   bench/compare --markdown table.md --svg table.svg
@@ -71,15 +79,22 @@ def parse(argv):
     p.add_argument("--json", metavar="FILE", help="writes every single sample there")
     p.add_argument("--aa", nargs="?", const="glibc", metavar="NAME",
                    help="noise: --aa=NAME runs one allocator (glibc) as if it were two")
+    p.add_argument("--growth", nargs="?", type=int, const=8192, metavar="MIB")
     p.add_argument("--startup", action="store_true")
     p.add_argument("--hitpath", nargs="?", const="16,64,1024,16384", metavar="BYTES,...")
+    p.add_argument("--record", metavar="PROGRAM[:NAME]")
     p.add_argument("--list", action="store_true", help="names patterns and allocators")
     args = p.parse_args(argv)
     args.command = command
-    if (command is not None) + args.startup + bool(args.hitpath) + bool(args.pattern) > 1:
-        p.error("patterns, a command, --startup and --hitpath exclude each other")
+    modes = (command is not None, args.startup, args.hitpath, args.growth is not None, args.pattern)
+    if sum(map(bool, modes)) > 1:
+        p.error("patterns, a command, --growth, --startup and --hitpath exclude each other")
+    if args.growth is not None and (args.growth < 1 or args.aa or args.set):
+        p.error("--growth is at least 1 MiB and goes without --aa and --set")
     if command == [] or args.rounds < 1 or not 0 < args.scale <= 1e6:
         p.error("a command has a name; --rounds is at least 1; --scale is above 0")
+    if args.record and not command:
+        p.error("--record wants a command: --record=PROGRAM -- COMMAND...")
     return args
 
 
@@ -164,12 +179,16 @@ def select_patterns(programs, wanted):
     return [p for p in known if p[0] in wanted or p[1] in wanted]
 
 
+def probe_patterns(programs, contestants):
+    trial = [programs.path("bench/patterns/patterns"), "pair", "ops=300000"]
+    return probe(contestants, trial, None, False)
+
+
 def compare_patterns(args, programs, contestants):
     chosen = select_patterns(programs, args.pattern)
     settings = ["scale=%g" % args.scale] + args.set
     everyone = len(contestants)
-    trial = [programs.path("bench/patterns/patterns"), "pair", "ops=300000"]
-    contestants = probe(contestants, trial, None, False)
+    contestants = probe_patterns(programs, contestants)
     results = Results(contestants)
     results.untimed = {p[0] for p in chosen if p[1] == "memory"}
     ok = rotate(results, [p[0] for p in chosen], args.rounds,
@@ -199,15 +218,32 @@ def compare_command(args, programs, contestants):
     return results, title, 1e6, "ms", ok and len(contestants) == everyone
 
 
+def compare_growth(args, programs, contestants):
+    """Measures, writes and prints; the exit status."""
+    everyone = len(contestants)
+    contestants = probe_patterns(programs, contestants)
+    both, ok = growth.measure(programs, contestants, args, rotate, warn)
+    if not any(series.results.rows for series in both):
+        return 1
+    text = growth.report(both, args.rounds)
+    write(args.markdown, text)
+    if args.svg:
+        write(args.svg, growth.svg(both, args.rounds))
+    write_samples(args.json, *[series.results for series in both])
+    print(text, end="")
+    return 0 if ok and len(contestants) == everyone else 1
+
+
 def write(path, text):
     if path:
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
 
 
-def write_samples(path, results):
+def write_samples(path, *all_results):
     fields = ("time", "wall_ns", "user_us", "system_us", "rss_kib", "faults", "major_faults", "ops")
     rows = [dict({f: getattr(s, f) for f in fields}, row=row, allocator=name)
+            for results in all_results
             for (row, name), samples in results.samples.items() for s in samples]
     write(path, json.dumps(rows, indent=1) + "\n")
 
@@ -224,6 +260,8 @@ def run(args, programs, contestants):
         write(args.markdown, text)
         print(text, end="")
         return 0
+    if args.growth is not None:
+        return compare_growth(args, programs, contestants)
     mode = compare_command if args.command else compare_patterns
     results, title, unit, unit_text, ok = mode(args, programs, contestants)
     if not results.contestants or not results.rows:
@@ -238,8 +276,7 @@ def run(args, programs, contestants):
         measured = "the whole run" if args.command else "one operation"
         subtitle = "Time of %s, least of %d; shorter is better." % (measured, args.rounds)
         write(args.svg, picture.svg(results, title, subtitle))
-    if args.json:
-        write_samples(args.json, results)
+    write_samples(args.json, results)
     print(text, end="")
     return 0 if ok else 1
 
@@ -251,6 +288,11 @@ def main():
     build = os.path.abspath(args.build or os.environ.get("ASH_BUILD") or here)
     programs = Programs(root, build)
     try:
+        if args.record:
+            text = record.report(programs, args.record, args.command, args.stdin)
+            write(args.markdown, text)
+            print(text, end="")
+            return 0
         contestants = choose(args, root, build)
         if args.list:
             for name, group, words in programs.patterns():

@@ -8,7 +8,8 @@ import tempfile
 SOURCES = {
     "bench/measure": "bench/measure.c",
     "bench/hitpath": "bench/hitpath.c",
-    "bench/patterns/patterns": "bench/patterns/*.c",
+    "bench/patterns/patterns": "bench/patterns/*.[ch]",
+    "bench/record.so": "bench/record.c",
 }
 
 
@@ -43,8 +44,11 @@ class Programs:
                 return built
         compiler = os.environ.get("CC", "cc").split()
         command = compiler + ["-std=gnu11", "-O2", "-D_GNU_SOURCE", "-pthread", "-o", built]
+        if name.endswith(".so"):
+            command += ["-shared", "-fPIC", "-fno-builtin"]
+        files = [s for s in sources if s.endswith(".c")]
         try:
-            subprocess.run(command + sources + ["-ldl"], check=True)
+            subprocess.run(command + files + ["-ldl", "-lm"], check=True)
         except (OSError, subprocess.CalledProcessError):
             raise SystemExit("bench/compare: %s is not built and cannot be compiled" % name)
         return built

@@ -6,10 +6,10 @@ files=$(find src include preload tests bench tools -type f \( -name '*.[ch]' -o 
 is "$(wc -l $files | awk '$1 > 600 && $2 != "total"')" "" "no file is longer than 600 lines"
 is "$(grep -nE '[[:space:]]$' $files | head -n 5)" "" "no line ends in a blank"
 is "$(grep -nP '\t' $files | grep -vE '\.sh:' | head -n 5)" "" "no tabs in sources"
-is "$(awk 'length > 100 { print FILENAME ": " FNR }' $(printf '%s\n' $files | grep -E '^(src|include|preload|tools)/.*\.(c|h|def)$') |
+is "$(awk 'length > 100 { print FILENAME ": " FNR }' $(printf '%s\n' $files | grep -E '^(src|include|preload|tools|bench)/.*\.(c|h|def)$') |
     head -n 20)" "" "sources fit 100 columns"
 is "$(grep -nE '(TO''DO|FIX''ME|[^X]X''XX[^X])' $files | head -n 5)" "" "no mark of unfinished work"
 is "$(grep -nE '(^|[^A-Za-z0-9_.$"}])/(work|farm|home|root)/' $files README.md NEWS | head -n 5)" "" "no machine's paths"
 is "$(awk '/^[a-z].*\)$/ { name = $0; start = FNR } /^}$/ { if (start && FNR - start > 62) print FILENAME ": " name; start = 0 }' \
-    $(printf '%s\n' $files | grep -E '^(src|preload)/.*\.c$'))" "" "no function is longer than 60 lines"
+    $(printf '%s\n' $files | grep -E '^(src|preload|bench)/.*\.c$'))" "" "no function is longer than 60 lines"
 tap_done
