@@ -15,6 +15,7 @@ enum {
     BATCH_BYTES = 16 * 1024,
     BATCH_MOST = 256,
     RETURNED_LEAST = 8, /* a chain of other threads' frees this long is used as it is */
+    WIDE_SLABS = 256,   /* a class of so many is too wide for the TLB */
     GROUPS = 16         /* slabs that one flush gathers blocks for at a time */
 };
 
@@ -123,18 +124,27 @@ static struct block *spare_take(struct heap_class *hc)
     return list;
 }
 
-/* Makes the list the spare one, which goes home. */
+/*
+ * Makes the list the spare one, which goes home. In a wide class that is only being freed the list
+ * goes home itself: the spare's blocks have left every cache and the TLB by then (ten million
+ * blocks freed in random order take 0.8 of the time; in a small class it costs what it saves).
+ */
 static void stash(struct heap *h, unsigned cls)
 {
     struct heap_class *hc = &h->of[cls];
     struct bin *b = &h->bin[cls];
+    struct block *list = b->head;
     unsigned count = load_relaxed(&hc->cap) - bin_room(b);
-    send_home(h, cls, spare_take(hc));
-    hc->spare = b->head;
-    store_relaxed(&hc->spare_count, count);
     b->head = NULL;
     room_add(b, count);
     counter_add(&hc->flushed, count);
+    if (hc->spare == NULL || hc->missed != 0 || slabs_count(hc) < WIDE_SLABS) {
+        struct block *spare = spare_take(hc);
+        hc->spare = list;
+        store_relaxed(&hc->spare_count, count);
+        list = spare;
+    }
+    send_home(h, cls, list);
 }
 
 /* Sends both lists home; what the class has learnt is forgotten. */

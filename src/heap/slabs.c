@@ -164,9 +164,7 @@ static struct slab *slab_create(struct heap *h, unsigned cls)
         r.zero = true;
     }
     struct slab *s = slab_init(h, r.unit, cls, r.zero);
-    /* adopted slabs may make the difference negative */
-    if (r.zero &&
-        (int64_t)(load_relaxed(&hc->created) - load_relaxed(&hc->released)) >= GROWING_SLABS)
+    if (r.zero && slabs_count(hc) >= GROWING_SLABS)
         os_populate(slab_base(s), units * (size_t)UNIT_BYTES);
     list_push(h, s, SLAB_PARTIAL);
     counter_add(&hc->created, 1);

@@ -31,6 +31,12 @@ struct chain slabs_returned(struct heap *h, unsigned cls, unsigned least);
  */
 bool slabs_settle(struct heap *h, struct slab *s);
 
+/* Slabs of the class made by the heap less those it gave back, some of which others had made. */
+ASH_INLINE int64_t slabs_count(const struct heap_class *hc)
+{
+    return (int64_t)(load_relaxed(&hc->created) - load_relaxed(&hc->released));
+}
+
 /* Takes in all that other threads freed. */
 void slabs_collect(struct heap *h);
 
