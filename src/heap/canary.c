@@ -20,11 +20,13 @@ void canary_fill(void *p, size_t n, size_t end)
 
 void canary_check(const void *p, size_t n, size_t end)
 {
-    const unsigned char *at = p;
+    const unsigned char *at = (const unsigned char *)p + n;
+    size_t room = size_min(end - n, LOOK);
     unsigned char pattern = pattern_of(p);
-    for (size_t i = n; i < size_min(end, n + LOOK); i++)
-        if (at[i] != pattern) {
-            error_overflow(p, n, i);
-            return;
-        }
+    if (room == 0 || (at[0] == pattern && memcmp(at, at + 1, room - 1) == 0))
+        return;
+    size_t i = 0;
+    while (at[i] == pattern)
+        i++;
+    error_overflow(p, n, n + i);
 }

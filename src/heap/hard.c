@@ -47,14 +47,14 @@ struct place {
     unsigned cls;
 };
 
-static struct place place_of(unsigned cls, const void *p)
+ASH_INLINE struct place place_of(unsigned cls, const void *p)
 {
     struct slab *s = slab_of(cls, p);
     return (struct place){s, &slab_slack(s)[class_index(cls, p)], cls};
 }
 
 /* The place of a live block; slack == NULL when `p` is none, which has been said. */
-static struct place live_place(const char *verb, unsigned cls, const void *p)
+ASH_INLINE struct place live_place(const char *verb, unsigned cls, const void *p)
 {
     struct place at = place_of(cls, p);
     if (!class_is_block(&size_classes.of[cls], p)) {
