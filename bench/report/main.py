@@ -16,6 +16,7 @@ import picture
 import record
 import startup
 import table
+import workloads
 from contestants import Contestant, Probe, all_contestants, find_ashlar
 from programs import Programs
 from results import Results
@@ -24,6 +25,8 @@ EPILOG = """
 modes:
   (none)            the pattern programs: all but the heavy ones, or the patterns and groups named
   -- COMMAND...     a real program; what it prints must be the same under every allocator
+  --programs[=NAMES]
+                    the same for a dozen programs at work, those of them that are installed
   --growth[=MIB]    time per operation as live memory grows, up to so many MiB (8192, or half of
                     what is available), and as threads do; --markdown, --svg, --json apply
   --startup         time, page faults and memory of /bin/true; size of the libraries
@@ -80,15 +83,19 @@ def parse(argv):
     p.add_argument("--aa", nargs="?", const="glibc", metavar="NAME",
                    help="noise: --aa=NAME runs one allocator (glibc) as if it were two")
     p.add_argument("--growth", nargs="?", type=int, const=8192, metavar="MIB")
+    p.add_argument("--programs", nargs="?", const="", metavar="NAMES",
+                   help="only these, separated by commas")
     p.add_argument("--startup", action="store_true")
     p.add_argument("--hitpath", nargs="?", const="16,64,1024,16384", metavar="BYTES,...")
     p.add_argument("--record", metavar="PROGRAM[:NAME]")
     p.add_argument("--list", action="store_true", help="names patterns and allocators")
     args = p.parse_args(argv)
     args.command = command
-    modes = (command is not None, args.startup, args.hitpath, args.growth is not None, args.pattern)
+    modes = (command is not None, args.startup, args.hitpath, args.growth is not None,
+             args.programs is not None, args.pattern)
     if sum(map(bool, modes)) > 1:
-        p.error("patterns, a command, --growth, --startup and --hitpath exclude each other")
+        p.error("patterns, a command, --programs, --growth, --startup and --hitpath exclude each "
+                "other")
     if args.growth is not None and (args.growth < 1 or args.aa or args.set):
         p.error("--growth is at least 1 MiB and goes without --aa and --set")
     if command == [] or args.rounds < 1 or not 0 < args.scale <= 1e6:
@@ -202,20 +209,39 @@ def compare_patterns(args, programs, contestants):
 
 
 def compare_command(args, programs, contestants):
-    everyone = len(contestants)
-    contestants = probe(contestants, args.command, args.stdin, True)
-    results = Results(contestants)
-    name = os.path.basename(args.command[0])
+    rows = [(os.path.basename(args.command[0]), args.command)]
+    return compare_commands(programs, contestants, rows, args.rounds, args.stdin,
+                            " ".join(args.command))
 
-    def run_one(_, c):
-        sample = programs.measure(c, args.command, 1, args.stdin)[0]
+
+def compare_programs(args, programs, contestants):
+    rows = workloads.all_workloads(programs.directory, programs.root)
+    if args.programs:
+        wanted = args.programs.split(",")
+        missing = [w for w in wanted if w not in [name for name, _ in rows]]
+        if missing:
+            raise SystemExit("bench/compare: no installed program is named %s; there are %s" % (
+                ", ".join(missing), ", ".join(name for name, _ in rows)))
+        rows = [r for r in rows if r[0] in wanted]
+    return compare_commands(programs, contestants, rows, args.rounds, None, "Real programs")
+
+
+def compare_commands(programs, contestants, rows, rounds, stdin, title):
+    """Runs (name, command) pairs; contestants under whom one prints something else are left out."""
+    kept = contestants
+    for _, command in rows:
+        kept = probe(kept, command, stdin, True)
+    results = Results(kept)
+    commands = dict(rows)
+
+    def run_one(name, c):
+        sample = programs.measure(c, commands[name], 1, stdin)[0]
         if sample.status >= 128:
             raise RuntimeError("%s under %s ended with status %d" % (name, c.name, sample.status))
         return sample
 
-    ok = rotate(results, [name], args.rounds, run_one)
-    title = " ".join(args.command)
-    return results, title, 1e6, "ms", ok and len(contestants) == everyone
+    ok = rotate(results, [name for name, _ in rows], rounds, run_one)
+    return results, title, 1e6, "ms", ok and len(contestants) == len(kept)
 
 
 def compare_growth(args, programs, contestants):
@@ -262,18 +288,20 @@ def run(args, programs, contestants):
         return 0
     if args.growth is not None:
         return compare_growth(args, programs, contestants)
-    mode = compare_command if args.command else compare_patterns
+    whole = bool(args.command) or args.programs is not None
+    mode = (compare_command if args.command else
+            compare_programs if whole else compare_patterns)
     results, title, unit, unit_text, ok = mode(args, programs, contestants)
     if not results.contestants or not results.rows:
         return 1
     if args.aa and len(results.contestants) == 2:
         text = table.noise_report(results, title, args.rounds)
     else:
-        what = "command" if args.command else "pattern"
+        what = "command" if whole else "pattern"
         text = table.report(results, title, unit, unit_text, args.rounds, what)
     write(args.markdown, text)
     if args.svg:
-        measured = "the whole run" if args.command else "one operation"
+        measured = "the whole run" if whole else "one operation"
         subtitle = "Time of %s, least of %d; shorter is better." % (measured, args.rounds)
         write(args.svg, picture.svg(results, title, subtitle))
     write_samples(args.json, results)

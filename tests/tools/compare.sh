@@ -50,6 +50,11 @@ colours = page.getElementsByTagName("style")[0].firstChild.data
 print(len(page.getElementsByTagName("polyline")), "prefers-color-scheme:dark" in colours)
 print(len(json.load(open(sys.argv[2]))))' "$scratch/growth.svg" "$scratch/growth.json")" "4 True
 16" "--growth: a picture of two charts with a line each, and every sample"
+compare --programs=perl,git --only=glibc,ashlar
+ok $? "--programs runs"
+is "$(rows '^\| (perl|git) .*[0-9] \|$')" 8 "--programs: times, ratios, memory and faults of each"
+compare --programs=nothing
+is $? 1 "--programs wants names that there are"
 compare --growth=0
 is $? 2 "--growth wants a size"
 compare --growth --startup
