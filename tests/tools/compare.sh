@@ -52,7 +52,7 @@ print(len(json.load(open(sys.argv[2]))))' "$scratch/growth.svg" "$scratch/growth
 16" "--growth: a picture of two charts with a line each, and every sample"
 compare --programs=perl,git --only=glibc,ashlar
 ok $? "--programs runs"
-is "$(rows '^\| (perl|git) .*[0-9] \|$')" 8 "--programs: times, ratios, memory and faults of each"
+is "$(rows '^\| (perl|git) .*[0-9] \|$')" 12 "--programs: times, ratios, memory and faults of each"
 compare --programs=nothing
 is $? 1 "--programs wants names that there are"
 compare --growth=0
