@@ -1,383 +1,101 @@
 /*
- * Scenarios of src/heap: blocks freed by other threads, orphans, the table of heaps.
- *
- * One class is in use, of 8 blocks in a slab of one unit. Threads write to the blocks that they free or take: a block
- * that comes back before its links are seen, or to two owners, is a data race. At the end one more heap collects all
- * there is, and every block must be where it belongs, once.
+ * Scenarios of the table of heaps, and of large blocks, which have no owner.
  */
 #include "scenario.h"
 
-#include "base/bits.h"
 #include "heap/heap.h"
-#include "heap/remote.h"
-#include "heap/slab.h"
+#include "heap/large.h"
 #include "heap/slabs.h"
-#include "mem/reserve.h"
+#include "info/options.h"
 
-enum { BLOCK = 8192, BLOCKS = 8, SLABS = 3 };
-
-static unsigned cls;
-static struct heap *heap[THREADS + 1]; /* one a thread, and one for the check */
-static struct slab *slab[SLABS];
-static struct block *block[SLABS][BLOCKS];
-static unsigned out[SLABS]; /* blocks that the program still holds at the end */
-static unsigned taken[THREADS];
-
-/* ---- preparations ---- */
-
-static void heaps_boot(void)
-{
-    static const char *const owners[] = {"A's owner", "B's owner", "C's owner"};
-    static const char *const remotes[] = {"A's word", "B's word", "C's word"};
-    static const char *const links[] = {"A's link", "B's link", "C's link"};
-    static const char *const inboxes[] = {"heap 0's inbox", "heap 1's inbox", "heap 2's inbox"};
-    scenario_boot();
-    block_key = 0x5a5a;
-    cls = class_of(BLOCK);
-    size_classes.first = cls; /* walks over classes begin here */
-    for (int t = 0; t <= THREADS; t++)
-        heap[t] = heap_open();
-    for (int t = 0; t < THREADS; t++)
-        model_name(&heap[t]->inbox, inboxes[t]);
-    for (unsigned i = 0; i < SLABS; i++) {
-        struct slab *s = chunk_ensure(i, 1) ? chunk_header(i) : NULL;
-        model_require(s != NULL, "no headers");
-        model_name(&s->owner, owners[i]);
-        model_name(&s->remote, remotes[i]);
-        model_name(&s->link, links[i]);
-    }
-}
-
-/* Makes a slab of `h` of which the program holds the first `n` blocks. */
-static void slab_make(unsigned i, struct heap *h, unsigned n)
-{
-    struct slab *partial = h->of[cls].partial;
-    h->of[cls].partial = NULL; /* else that one is found */
-    struct slab *s = slabs_find(h, cls);
-    if (partial != NULL) {
-        s->next = partial;
-        partial->prev = s;
-    }
-    struct chain c = slab_take(s, n);
-    slabs_settle(h, s);
-    for (unsigned k = 0; k < n; k++, c.head = c.head->next)
-        block[i][k] = c.head;
-    slab[i] = s;
-    out[i] = n;
-}
-
-/* ---- what threads do ---- */
-
-/* Frees blocks [from, from + n) of a slab that the caller does not own. */
-static void push(unsigned i, unsigned from, unsigned n)
-{
-    for (unsigned k = from; k < from + n; k++) {
-        block[i][k]->next = k + 1 < from + n ? block[i][k + 1] : NULL;
-        block[i][k]->mark = block_mark(block[i][k]);
-    }
-    remote_push(slab[i], (struct chain){block[i][from], block[i][from + n - 1], n});
-}
-
-/* Takes up to `n` blocks of a slab that the thread's heap owns, and writes to them. */
-static void use(struct slab *s, unsigned n)
-{
-    struct chain c = slab_take(s, n);
-    for (unsigned k = 0; k < c.count; k++) {
-        struct block *next = c.head->next;
-        c.head->next = NULL;
-        c.head->mark = 0;
-        c.head = next;
-    }
-    taken[model_self()] += c.count;
-    slabs_settle(heap[model_self()], s);
-}
-
-static void push_a0(void)
-{
-    push(0, 0, 1);
-}
-
-static void push_a0_a1(void)
-{
-    push(0, 0, 2);
-}
-
-static void push_a2(void)
-{
-    push(0, 2, 1);
-}
-
-static void push_b0(void)
-{
-    push(1, 0, 1);
-}
-
-static void push_a0_then_a1(void)
-{
-    push(0, 0, 1);
-    push(0, 1, 1);
-}
-
-static void collect(void)
-{
-    slabs_collect(heap[0]);
-    if (slab[0]->free != 0)
-        use(slab[0], 1);
-}
-
-static void collect_twice(void)
-{
-    slabs_collect(heap[0]);
-    slabs_collect(heap[0]);
-}
-
-/* As a refill does: chains of two and more are handed out as they are. */
-static void returned(void)
-{
-    struct chain c = slabs_returned(heap[0], cls, 2);
-    for (; c.head != NULL; c.head = c.head->next) {
-        c.head->mark = 0;
-        taken[model_self()]++;
-    }
-}
-
-static void find_and_use(void)
-{
-    struct heap *h = heap[model_self()];
-    struct slab *s = slabs_find(h, cls);
-    model_require(s != NULL && s->free != 0, "no slab with a free block");
-    model_require(load_relaxed(&s->owner) == h, "the slab found is another heap's");
-    use(s, 1);
-}
-
-static void abandon(void)
-{
-    slabs_abandon(heap[model_self()]);
-}
-
-static void adopt_all(void)
-{
-    struct heap *h = heap[model_self()];
-    struct slab *s;
-    while ((s = remote_adopt(h, cls)) != NULL) {
-        s->list = SLAB_UNLISTED;
-        struct chain c = remote_take(s);
-        if (c.head != NULL)
-            slab_put(s, c.head);
-        slabs_settle(h, s);
-    }
-}
-
-/* Pops A and B and pushes A again: its stack's head is then as before, the link below it is not. */
-static void adopt_all_orphan_one(void)
-{
-    struct heap *h = heap[model_self()];
-    adopt_all();
-    for (struct slab *s = h->of[cls].partial; s != NULL; s = s->next)
-        if (s == slab[1]) {
-            slabs_abandon(h);
-            return;
-        }
-}
-
-static void adopt_one(void)
-{
-    struct heap *h = heap[model_self()];
-    struct slab *s = remote_adopt(h, cls);
-    if (s == NULL)
-        return;
-    s->list = SLAB_UNLISTED;
-    struct chain c = remote_take(s);
-    if (c.head != NULL)
-        slab_put(s, c.head);
-    slabs_settle(h, s);
-}
-
-static void reap(void)
-{
-    slabs_reap(heap[model_self()]);
-}
-
-/* As a thread's end does it. */
-static void leave(void)
-{
-    slabs_abandon(heap[model_self()]);
-    heap_close(heap[model_self()]);
-}
-
-/* ---- what must hold ---- */
-
-static unsigned count_list(struct heap *h, struct slab *s, enum slab_list list, bool seen[SLABS], unsigned *free)
-{
-    unsigned n = 0;
-    for (; s != NULL; s = s->next, n++) {
-        model_require(n < SLABS + THREADS, "a list of slabs is a circle");
-        model_require(load_relaxed(&s->owner) == h && s->list == list, "a slab stands on the list of another heap");
-        model_require(slab_check(s) == 0, "a slab does not verify");
-        model_require(!remote_is_listed(s) && load_relaxed(&s->remote) == 0, "a slab's word was not cleared");
-        for (unsigned i = 0; i < SLABS; i++)
-            if (s == slab[i] && s->cls == cls) {
-                model_require(!seen[i], "slab %u stands on two lists", i);
-                seen[i] = true;
-            }
-        *free += s->free;
-    }
-    return n;
-}
-
-/*
- * When all heaps have taken in what was freed, and one has adopted every orphan, each block is free once or held: the
- * free blocks of all slabs are those that the program does not hold.
- */
-static void account(unsigned freed)
-{
-    bool seen[SLABS] = {false};
-    unsigned free = 0, slabs = 0, held = 0;
-    for (int t = 0; t < THREADS; t++)
-        slabs_collect(heap[t]);
-    for (struct slab *s; (s = remote_adopt(heap[THREADS], cls)) != NULL;) {
-        s->list = SLAB_UNLISTED;
-        struct chain c = remote_take(s);
-        if (c.head != NULL)
-            slab_put(s, c.head);
-        slabs_settle(heap[THREADS], s);
-    }
-    model_require(remote_orphans() == 0, "%lu orphans are counted, none is there", (unsigned long)remote_orphans());
-    for (int t = 0; t <= THREADS; t++) {
-        model_require(load_relaxed(&heap[t]->inbox) == 0, "an inbox holds a slab after it was emptied");
-        slabs += count_list(heap[t], heap[t]->of[cls].partial, SLAB_PARTIAL, seen, &free);
-        slabs += count_list(heap[t], heap[t]->of[cls].full, SLAB_FULL, seen, &free);
-    }
-    for (unsigned i = 0; i < SLABS; i++)
-        held += out[i];
-    for (int t = 0; t < THREADS; t++)
-        held += taken[t];
-    held -= freed;
-    model_require(free + held == slabs * BLOCKS, "%u slabs have %u blocks free and %u held", slabs, free, held);
-    struct reserve_totals totals;
-    reserve_totals_get(&totals);
-    model_require(totals.used == slabs * (uint64_t)UNIT_BYTES, "%u slabs, but %lu units are in use", slabs,
-                  (unsigned long)totals.used / UNIT_BYTES);
-}
-
-static void account_0(void)
-{
-    account(0);
-}
-
-static void account_1(void)
-{
-    account(1);
-}
-
-static void account_2(void)
-{
-    account(2);
-}
-
-static void account_3(void)
-{
-    account(3);
-}
-
-/* ---- states at the beginning ---- */
-
-static void one_full(void)
-{
-    heaps_boot();
-    slab_make(0, heap[0], BLOCKS);
-}
-
-static void one_partial(void)
-{
-    heaps_boot();
-    slab_make(0, heap[0], 4);
-}
-
-static void two_full(void)
-{
-    heaps_boot();
-    slab_make(0, heap[0], BLOCKS);
-    slab_make(1, heap[0], BLOCKS);
-}
-
-/* A has one block out and B all of them but one: freeing A's lets A be given back. */
-static void nearly_idle(void)
-{
-    heaps_boot();
-    slab_make(0, heap[0], 1);
-    slab_make(1, heap[0], BLOCKS - 1);
-}
-
-static void two_orphans(void)
-{
-    heaps_boot();
-    slab_make(0, heap[0], 4);
-    slab_make(1, heap[0], 4);
-    slabs_abandon(heap[0]);
-}
-
-static void three_orphans(void)
-{
-    heaps_boot();
-    for (unsigned i = 0; i < SLABS; i++)
-        slab_make(i, heap[0], 4);
-    slabs_abandon(heap[0]);
-}
-
-static void full_orphan(void)
-{
-    one_full();
-    slabs_abandon(heap[0]);
-}
-
-/* ---- heaps ---- */
-
+static struct heap *heap[2];
 static bool opened[THREADS];
 
-static void closed_setup(void)
+/* ---- closing and opening ---- */
+
+static void two_heaps(void)
 {
     scenario_boot();
-    for (int t = 0; t <= THREADS; t++)
-        heap[t] = heap_open();
+    for (int i = 0; i < 2; i++) {
+        heap[i] = heap_open();
+        model_require(heap[i] != NULL, "no heap");
+    }
 }
 
-/* Whoever opens heap 0 writes to it: two at once, or one before the closer is done, race. */
+/* Whoever has opened a heap writes to it: two at once, or one before the closer is done, race. */
+static bool reopen_0(void)
+{
+    if (!heap_reopen(heap[0]->id))
+        return false;
+    heap[0]->events++;
+    return true;
+}
+
 static void reopen(void)
 {
-    if (heap_reopen(heap[0]->id)) {
-        heap[0]->events++;
-        opened[model_self()] = true;
-    }
+    opened[model_self()] = reopen_0();
 }
 
 static void reopen_and_close(void)
 {
-    if (heap_reopen(heap[0]->id)) {
-        heap[0]->events++;
+    if (reopen_0())
         heap_close(heap[0]);
-    }
 }
 
-static void close(void)
+static void close_0(void)
 {
     heap[0]->events++;
     heap_close(heap[0]);
 }
 
-static void closed_check(void)
+static void close_1(void)
+{
+    heap[1]->events++;
+    heap_close(heap[1]);
+}
+
+static void open_any(void)
+{
+    struct heap *h = heap_open();
+    model_require(h != NULL, "no heap");
+    h->events++;
+    opened[model_self()] = h == heap[0];
+}
+
+/* The number of heaps that are open is what is counted, and each of the first two is open or can be opened. */
+static void check_open(unsigned expected)
+{
+    model_require(heap_open_count() == expected, "%u heaps are counted as open, %u are", heap_open_count(), expected);
+}
+
+static void close_check(void)
 {
     model_require(!opened[1] || !opened[2], "two threads opened one heap");
-    unsigned expected = THREADS + (opened[1] || opened[2]);
-    model_require(heap_open_count() == expected, "%u heaps are counted as open, %u are", heap_open_count(), expected);
-    model_require(heap_reopen(heap[0]->id) == (expected == THREADS), "a closed heap cannot be opened, or an open one can");
+    bool open = opened[1] || opened[2];
+    check_open(1 + open);
+    model_require(heap_reopen(heap[0]->id) == !open, "a closed heap cannot be opened, or an open one can");
 }
+
+static void close_two_check(void)
+{
+    check_open(opened[2]);
+    model_require(heap_reopen(heap[0]->id) == !opened[2] && heap_reopen(heap[1]->id), "a closed heap was forgotten");
+}
+
+static void open_check(void)
+{
+    model_require(!opened[1] || !opened[2], "two threads opened one heap");
+    check_open(3);
+}
+
+/* ---- making ---- */
 
 static struct heap *made[THREADS];
 
-static void create_setup(void)
+static void records_full(void)
 {
-    scenario_boot();
+    two_heaps();
+    scenario_fill_records(0);
 }
 
 static void create(void)
@@ -391,7 +109,7 @@ static void create(void)
 static void walk_heaps(void)
 {
     for (unsigned id = 0, n = heap_count(); id < n; id++) {
-        struct heap *h = load_acquire(&heap_table[id]);
+        struct heap *h = load_acquire(&heap_table[id]); /* pairs with heap_create, as in all walks */
         model_require(h == NULL || h->id == id, "the table leads to a heap with another number");
     }
 }
@@ -403,78 +121,155 @@ static void create_check(void)
     walk_heaps();
 }
 
+static void reap_1(void)
+{
+    slabs_reap(heap[1]);
+}
+
+static void made_check(void)
+{
+    model_require(heap_count() == 3 && load_relaxed(&heap_table[2]) == made[0], "a heap is not in the table");
+}
+
+/* ---- large blocks ---- */
+
+enum { LARGE = 2 * 65536 };
+
+static _Atomic(uint64_t *) passed;
+static uint64_t *block;
+static unsigned freed[THREADS];
+
+static void large_setup(void)
+{
+    two_heaps();
+    bool zero;
+    block = large_alloc(heap[0], LARGE, 64, &zero);
+    model_require(block != NULL, "no large block");
+}
+
+/* A wrong free gets a warning, so that the threads go on. */
+static void large_setup_wrong(void)
+{
+    large_setup();
+    options.on_error = OPTION_ON_ERROR_WARN;
+}
+
+/* The window is empty, and its units have headers that were never used. */
+static void headers_only(void)
+{
+    two_heaps();
+    model_require(chunk_ensure(0, 1), "no headers");
+    options.on_error = OPTION_ON_ERROR_WARN;
+}
+
+static void free_block(void)
+{
+    struct slab *s = large_find("free", block);
+    freed[model_self()] = s != NULL && large_free(HEAP_ENDED, s);
+}
+
+static void alloc_large(struct heap *h)
+{
+    bool zero;
+    uint64_t *p = large_alloc(h, LARGE, 64, &zero);
+    model_require(p != NULL && (!zero || *p == 0), "no large block, or not a zeroed one");
+    *p = 1;
+    store_release(&passed, p); /* the block; pairs with free_passed */
+}
+
+static void alloc_0(void)
+{
+    alloc_large(heap[0]);
+}
+
+static void free_passed(void)
+{
+    uint64_t *p = load_acquire(&passed); /* pairs with alloc_large */
+    if (p == NULL)
+        return;
+    *p = 2;
+    struct slab *s = large_find("free", p);
+    model_require(s != NULL && s->bytes == LARGE, "a large block was not found");
+    model_require(large_free(HEAP_ENDED, s), "a large block was freed by nobody, and is free");
+}
+
+/* No block, and no large one at the unit before: the search for one that it lies inside goes to the window's start. */
+static void find_wrong(void)
+{
+    model_require(large_find("free", unit_address(3)) == NULL, "a block was found where none is");
+}
+
+static void grow_block(void)
+{
+    *block = 3;
+    struct slab *s = large_find("realloc", block);
+    uint64_t *p = large_resize(heap[0], s, LARGE + 65536);
+    model_require(p == NULL || *p == 3, "a large block lost its content");
+}
+
+static void free_twice_check(void)
+{
+    model_require(freed[0] + freed[1] == 1, "a block was freed %u times", freed[0] + freed[1]);
+    scenario_check_units();
+}
+
+static const char *const counters[] = {"&open_heaps", NULL};
+
 const struct scenario heap_scenarios[] = {
-    {.name = "push-collect",
-     .invariant = "two threads free into a slab while its owner collects: every block comes home once",
-     .setup = one_full,
-     .thread = {collect, push_a0_a1, push_a2},
-     .check = account_3},
-    {.name = "push-collect-weak",
-     .invariant = "the same with compare-and-swaps that fail without a reason, and one pusher that comes twice",
-     .setup = one_full,
-     .thread = {collect_twice, push_a0_then_a1},
-     .check = account_2,
-     .spurious = 1},
-    {.name = "push-returned",
-     .invariant = "the owner uses a chain as it is instead of putting it back",
-     .setup = one_full,
-     .thread = {returned, push_a0_a1, push_a2},
-     .check = account_3},
-    {.name = "inbox",
-     .invariant = "two slabs come to one inbox while it is taken: each is collected, once",
-     .setup = two_full,
-     .thread = {collect_twice, push_a0, push_b0},
-     .check = account_2},
-    {.name = "give-back",
-     .invariant = "a slab that another thread's free made idle goes back and is another heap's next slab",
-     .setup = nearly_idle,
-     .thread = {collect_twice, push_a0, find_and_use},
-     .check = account_1},
-    {.name = "push-abandon",
-     .invariant = "a full slab is abandoned while two free into it: afterwards it is on the orphan stack, once",
-     .setup = one_full,
-     .thread = {abandon, push_a0_a1, push_a2},
-     .check = account_3},
-    {.name = "push-abandon-partial",
-     .invariant = "the same with a slab that has free blocks, and a heap that adopts it",
-     .setup = one_partial,
-     .thread = {abandon, push_a0, find_and_use},
-     .check = account_1},
-    {.name = "push-orphan",
-     .invariant = "two threads free into a full orphan: it is put on the stack once, by one of them; a third adopts it",
-     .setup = full_orphan,
-     .thread = {find_and_use, push_a0_a1, push_a2},
-     .check = account_3},
-    {.name = "adopt-push",
-     .invariant = "two adopt what is on an orphan stack while a third frees into an orphan: each has one owner",
-     .setup = two_orphans,
-     .thread = {find_and_use, find_and_use, push_a0},
-     .check = account_1},
-    {.name = "adopt-again",
-     .invariant = "an orphan is popped and pushed again while another pops (the question of A, B and A)",
-     .setup = three_orphans,
-     .thread = {adopt_all_orphan_one, adopt_one},
-     .check = account_0},
-    {.name = "reap",
-     .invariant = "a thread ends, another frees into its slab, a third looks after orphans and closed heaps",
-     .setup = one_full,
-     .thread = {leave, push_a0, reap},
-     .check = account_1},
     {.name = "heap-close",
      .invariant = "a heap is closed while two try to open it: one at a time uses it",
-     .setup = closed_setup,
-     .thread = {close, reopen, reopen},
-     .check = closed_check,
+     .setup = two_heaps,
+     .thread = {close_0, reopen, reopen},
+     .check = close_check,
      .spurious = 1},
     {.name = "heap-hand-on",
-     .invariant = "the same, and the first to open it closes it again",
-     .setup = closed_setup,
-     .thread = {close, reopen_and_close, reopen},
-     .check = closed_check},
+     .invariant = "the same, and the first to open it closes it again; the count of open heaps is in the search",
+     .setup = two_heaps,
+     .thread = {close_0, reopen_and_close, reopen},
+     .check = close_check,
+     .loud = counters},
+    {.name = "heap-close-two",
+     .invariant = "two heaps whose bits share a word are closed at once: none is forgotten",
+     .setup = two_heaps,
+     .thread = {close_0, close_1, reopen},
+     .check = close_two_check,
+     .loud = counters},
+    {.name = "heap-open",
+     .invariant = "two threads want a heap while one is closed: each gets its own",
+     .setup = two_heaps,
+     .thread = {close_0, open_any, open_any},
+     .check = open_check,
+     .loud = counters},
     {.name = "heap-create",
      .invariant = "two threads make the first heaps, a third walks the table",
-     .setup = create_setup,
+     .setup = scenario_boot,
      .thread = {create, create, walk_heaps},
-     .check = create_check},
+     .check = create_check,
+     .loud = counters},
+    {.name = "heap-create-reap",
+     .invariant = "a heap is made of fresh memory while another thread looks after all heaps",
+     .setup = records_full,
+     .thread = {create, reap_1},
+     .check = made_check},
+    {.name = "large-pass",
+     .invariant = "a large block is passed on and freed while another is made: nobody's header is another's",
+     .setup = large_setup,
+     .thread = {alloc_0, free_passed, free_block},
+     .check = scenario_check_units},
+    {.name = "large-grow",
+     .invariant = "a large block grows over the units of another that is being freed",
+     .setup = large_setup,
+     .thread = {alloc_0, free_passed, grow_block},
+     .check = scenario_check_units},
+    {.name = "large-double-free",
+     .invariant = "two threads free one block: one of them is told so",
+     .setup = large_setup_wrong,
+     .thread = {free_block, free_block},
+     .check = free_twice_check},
+    {.name = "large-report",
+     .invariant = "a wrong pointer is looked up while a large block is made below it",
+     .setup = headers_only,
+     .thread = {alloc_0, find_wrong},
+     .check = scenario_check_units},
     {.name = NULL},
 };

@@ -37,23 +37,23 @@ void __tsan_func_exit(void)
     void __tsan_unaligned_write##bytes(void *p);                                                                       \
     void __tsan_read##bytes(void *p)                                                                                   \
     {                                                                                                                  \
-        memory_plain((uintptr_t)p, bytes, false);                                                                      \
+        plain_access((uintptr_t)p, bytes, false);                                                                      \
     }                                                                                                                  \
     void __tsan_write##bytes(void *p)                                                                                  \
     {                                                                                                                  \
-        memory_plain((uintptr_t)p, bytes, true);                                                                       \
+        plain_access((uintptr_t)p, bytes, true);                                                                       \
     }                                                                                                                  \
     void __tsan_read_write##bytes(void *p)                                                                             \
     {                                                                                                                  \
-        memory_plain((uintptr_t)p, bytes, true);                                                                       \
+        plain_access((uintptr_t)p, bytes, true);                                                                       \
     }                                                                                                                  \
     void __tsan_unaligned_read##bytes(void *p)                                                                         \
     {                                                                                                                  \
-        memory_plain((uintptr_t)p, bytes, false);                                                                      \
+        plain_access((uintptr_t)p, bytes, false);                                                                      \
     }                                                                                                                  \
     void __tsan_unaligned_write##bytes(void *p)                                                                        \
     {                                                                                                                  \
-        memory_plain((uintptr_t)p, bytes, true);                                                                       \
+        plain_access((uintptr_t)p, bytes, true);                                                                       \
     }
 
 ACCESS(1)
@@ -64,30 +64,30 @@ ACCESS(16)
 
 void __tsan_read_range(void *p, size_t n)
 {
-    memory_plain((uintptr_t)p, n, false);
+    plain_access((uintptr_t)p, n, false);
 }
 
 void __tsan_write_range(void *p, size_t n)
 {
-    memory_plain((uintptr_t)p, n, true);
+    plain_access((uintptr_t)p, n, true);
 }
 
 void *__tsan_memset(void *p, int byte, size_t n)
 {
-    memory_plain((uintptr_t)p, n, true);
+    plain_access((uintptr_t)p, n, true);
     return memset(p, byte, n);
 }
 
 void *__tsan_memcpy(void *to, const void *from, size_t n)
 {
-    memory_plain((uintptr_t)from, n, false);
-    memory_plain((uintptr_t)to, n, true);
+    plain_access((uintptr_t)from, n, false);
+    plain_access((uintptr_t)to, n, true);
     return memcpy(to, from, n);
 }
 
 void *__tsan_memmove(void *to, const void *from, size_t n)
 {
-    memory_plain((uintptr_t)from, n, false);
-    memory_plain((uintptr_t)to, n, true);
+    plain_access((uintptr_t)from, n, false);
+    plain_access((uintptr_t)to, n, true);
     return memmove(to, from, n);
 }

@@ -5,7 +5,6 @@
 #include "litmus.h"
 
 #include "model.h"
-#include "tap.h"
 
 enum { WORDS = 3, REGISTERS = 4, OUTCOMES = 64 };
 
@@ -39,7 +38,7 @@ static bool outcome_seen(unsigned wanted)
 
 static void plain(bool write)
 {
-    memory_plain((uintptr_t)&data, sizeof data, write);
+    plain_access((uintptr_t)&data, sizeof data, write);
 }
 
 static void store_x_load_y(void)
@@ -198,13 +197,13 @@ static void known_test(const struct litmus *l)
     outcome_count = 0;
     clear();
     search_all(&s);
-    ok(search.failed == l->races, "%s: %s", s.name, l->races ? "a race is seen" : "no race");
+    report(search.failed == l->races, "%s: %s", s.name, l->races ? "a race is seen" : "no race");
     if (l->races)
         return;
-    ok(l->executions == 0 || search.executions == l->executions, "%s: %lu executions", s.name,
+    report(l->executions == 0 || search.executions == l->executions, "%s: %lu executions", s.name,
        (unsigned long)search.executions);
-    ok(l->outcomes == 0 || outcome_count == l->outcomes, "%s: %u outcomes", s.name, outcome_count);
-    ok(outcome_seen(l->seen) && !outcome_seen(l->unseen), "%s: the outcome that tells", s.name);
+    report(l->outcomes == 0 || outcome_count == l->outcomes, "%s: %u outcomes", s.name, outcome_count);
+    report(outcome_seen(l->seen) && !outcome_seen(l->unseen), "%s: the outcome that tells", s.name);
 }
 
 /* ---- random ones ---- */
@@ -295,7 +294,8 @@ static void program_make(unsigned seed)
 
 static void random_test(unsigned programs)
 {
-    static const struct scenario s = {.name = "random", .thread = {random_main, random_main, random_main}, .spurious = 1};
+    static const struct scenario s = {
+        .name = "random", .thread = {random_main, random_main, random_main}, .spurious = 1};
     unsigned different = 0, twice = 0, compared = 0;
     uint64_t executions = 0, repeats = 0, naive = 0;
     search.each = graph_add;
@@ -319,16 +319,16 @@ static void random_test(unsigned programs)
         same &= graphs_sum() == sum;
         different += !same;
         if (!same)
-            tap_line("# program %u: %u executions, of %u", seed, (unsigned)search.executions, count);
+            remark("program %u: %u executions, of %u", seed, (unsigned)search.executions, count);
         compared++;
     }
     search.naive = false;
     search.limit = 0;
     search.each = NULL;
-    tap_line("# %u random programs: %lu executions and %lu given up, of %lu without reduction", compared,
+    remark("%u random programs: %lu executions and %lu given up, of %lu without reduction", compared,
              (unsigned long)executions, (unsigned long)repeats, (unsigned long)naive);
-    is_int(different, 0, "random programs: with and without reduction the same executions are seen");
-    is_int(twice, 0, "and with reduction each of them once");
+    report(different == 0, "random programs: with and without reduction the same executions are seen");
+    report(twice == 0, "and with reduction each of them once");
 }
 
 void litmus_test(unsigned programs)

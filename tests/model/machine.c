@@ -71,7 +71,7 @@ static void print_failure(void)
 {
     static char path[STEPS * 2 + 1];
     search_path(path, sizeof path);
-    printf("# %s: %s\n", scenario->name, failure);
+    printf("# %s: %s\n", scenario->name, end == RUN_FAILED ? failure : "nothing failed in this run");
     for (unsigned i = 0; i < note_count; i++) {
         const struct step_note *n = &notes[i];
         if (i != 0 && i + 1 < note_count && same_note(n, n - 1) && same_note(n, n + 1))
@@ -212,7 +212,7 @@ bool machine_run(const struct scenario *s)
     run();
     machine_thread = -1;
     machine_checking = false;
-    if (end == RUN_FAILED && search.verbose)
+    if (search.verbose && (end == RUN_FAILED || search.replay != NULL))
         print_failure();
     if (end == RUN_DONE)
         search.executions++;
@@ -220,6 +220,6 @@ bool machine_run(const struct scenario *s)
         search.repeats++;
     if (end == RUN_DONE && search.each != NULL)
         search.each();
-    memory_rewind();
+    plain_rewind();
     return end != RUN_FAILED;
 }

@@ -3,8 +3,10 @@
  *
  *     model                            the short form, a part of `make check`
  *     model --full                     everything: `make model`
- *     model --verbose SCENARIO…        these scenarios, with the schedule of a failure
- *     model --replay PATH SCENARIO     one run again
+ *     model SCENARIO…                  these scenarios
+ *     model --replay PATH SCENARIO     one run again, with its schedule
+ *     model --mutant NAME SCENARIO     the scenario with a mutant, as the list of mutants names it
+ *     model --limit N …                at most so many runs of each scenario
  */
 #include "litmus.h"
 #include "model.h"
@@ -22,6 +24,28 @@ enum { SCENARIOS = 64 };
 static const struct scenario *scenarios[SCENARIOS];
 static unsigned scenario_count;
 static struct outcome outcomes[SCENARIOS];
+static struct mutation chosen; /* of --mutant */
+static unsigned chosen_count;
+
+bool report(bool good, const char *format, ...)
+{
+    char text[300];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return ok(good, "%s", text);
+}
+
+void remark(const char *format, ...)
+{
+    char text[300];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    tap_line("# %s", text);
+}
 
 static double now(void)
 {
@@ -30,10 +54,11 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static void child(const struct scenario *s, unsigned site, enum mutant_fault fault, struct outcome *o)
+static void child(const struct scenario *s, const struct mutation *mutations, unsigned n, struct outcome *o)
 {
     sites_prepare(s);
-    sites_mutate(site, fault);
+    for (unsigned i = 0; i < n; i++)
+        sites_mutate(mutations[i].site, mutations[i].fault);
     s->setup();
     search_all(s);
     *o = (struct outcome){.failed = search.failed,
@@ -46,7 +71,7 @@ static void child(const struct scenario *s, unsigned site, enum mutant_fault fau
     _Exit(0);
 }
 
-struct outcome scenario_run(const struct scenario *s, unsigned site, enum mutant_fault fault, bool verbose)
+struct outcome scenario_run(const struct scenario *s, const struct mutation *mutations, unsigned n, bool verbose)
 {
     static struct outcome *shared;
     if (shared == NULL)
@@ -57,7 +82,7 @@ struct outcome scenario_run(const struct scenario *s, unsigned site, enum mutant
     pid_t pid = fork();
     if (pid == 0) {
         search.verbose = verbose;
-        child(s, site, fault, shared);
+        child(s, mutations, n, shared);
     }
     int status;
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
@@ -70,10 +95,10 @@ struct outcome scenario_run(const struct scenario *s, unsigned site, enum mutant
 static void scenario_test(unsigned i)
 {
     const struct scenario *s = scenarios[i];
-    struct outcome o = outcomes[i] = scenario_run(s, 0, FAULT_NONE, true);
+    struct outcome o = outcomes[i] = scenario_run(s, &chosen, chosen_count, true);
     ok(!o.failed && !o.crashed && !o.cut, "%s: %s", s->name, s->invariant);
-    tap_line("# %lu executions, %lu given up, %u steps at most, %.1f s%s", (unsigned long)o.executions,
-             (unsigned long)o.repeats, o.deepest, o.seconds, o.crashed ? ", crashed" : "");
+    remark("%lu executions, %lu given up, %u steps at most, %.1f s%s", (unsigned long)o.executions,
+           (unsigned long)o.repeats, o.deepest, o.seconds, o.crashed ? ", crashed" : "");
 }
 
 static void scenarios_gather(const struct scenario *table, char **names, bool full)
@@ -98,10 +123,14 @@ int main(int argc, char **argv)
             search.replay = argv[++i];
         else if (strcmp(argv[i], "--limit") == 0 && i + 1 < argc)
             search.limit = strtoul(argv[++i], NULL, 10);
-        else if (strcmp(argv[i], "--verbose") != 0)
+        else if (strcmp(argv[i], "--mutant") == 0 && i + 1 < argc && mutant_find(argv[i + 1], &chosen))
+            i += chosen_count = 1;
+        else
             return 2;
     }
     scenarios_gather(mem_scenarios, argv + i, full);
+    scenarios_gather(reserve_scenarios, argv + i, full);
+    scenarios_gather(remote_scenarios, argv + i, full);
     scenarios_gather(heap_scenarios, argv + i, full);
     if (all)
         litmus_test(full ? 400 : 40);

@@ -6,8 +6,7 @@
  * read that one and those behind it. A message carries the view that an acquiring reader joins to its own: the whole
  * view of a releasing writer, joined with that of the message that a read-modify-write replaced (release sequences).
  *
- * The view has clocks as well. A thread's clock counts its atomic accesses; a plain access is stamped with it, and two
- * accesses to one byte, one of them a write, race when neither thread's view has the other's stamp.
+ * A view has clocks as well, one a thread, which count its atomic accesses: plain.c stamps plain accesses with them.
  *
  * The word itself always holds the last message's value, so that outside of threads plain reads do.
  */
@@ -44,46 +43,12 @@ struct actor {
 static struct location locations[LOCATIONS];
 static unsigned location_count;
 static struct actor actors[THREADS];
-static uint64_t run_number;
 
 /* One more value in a hash. */
 ASH_INLINE uint64_t mix(uint64_t hash, uint64_t v)
 {
     hash = (hash ^ v) * 0x9e3779b97f4a7c15;
     return hash ^ hash >> 29;
-}
-
-/* ---- taking back ---- */
-
-struct saved {
-    void *p;
-    uint8_t size;
-    uint8_t bytes[16];
-};
-
-enum { SAVED = 1 << 16 };
-static struct saved saved[SAVED];
-static unsigned saved_count;
-
-void memory_save(void *p, size_t size)
-{
-    for (size_t part; size != 0; size -= part, p = (char *)p + part) {
-        struct saved *s = &saved[saved_count++];
-        if (saved_count == SAVED)
-            model_fail("a run writes too much");
-        part = size_min(size, sizeof s->bytes);
-        s->p = p;
-        s->size = (uint8_t)part;
-        memcpy(s->bytes, p, part);
-    }
-}
-
-void memory_rewind(void)
-{
-    while (saved_count != 0) {
-        struct saved *s = &saved[--saved_count];
-        memcpy(s->p, s->bytes, s->size);
-    }
 }
 
 /* ---- words ---- */
@@ -115,7 +80,7 @@ const char *memory_place(unsigned location)
 void memory_begin(void)
 {
     location_count = 0;
-    run_number++;
+    plain_begin();
     memset(slots, 0, sizeof slots);
 }
 
@@ -142,7 +107,7 @@ static void word_set(volatile void *p, size_t size, uint64_t v)
 {
     void *plain = (void *)(uintptr_t)p;
     if (machine_thread >= 0 || machine_checking)
-        memory_save(plain, size);
+        plain_save(plain, size);
     memcpy(plain, &v, size);
 }
 
@@ -236,13 +201,15 @@ static bool is_direct(const struct model_site *site)
 }
 
 /* The access's turn comes: what it is to do. */
-static unsigned turn(struct model_site *site, const volatile void *p, size_t size, enum model_kind kind, uint64_t expected,
-                     struct location **l)
+static unsigned turn(struct model_site *site, const volatile void *p, size_t size, enum model_kind kind,
+                     uint64_t expected, struct location **l)
 {
     site->reached = true;
     struct op op = {site, kind, location_of(p, size, site->place), size, word_trim(size, expected)};
     *l = &locations[op.location];
-    return machine_step(&op);
+    unsigned choice = machine_step(&op);
+    plain_mapping_check((uintptr_t)p);
+    return choice;
 }
 
 /* Reads a message of the word. */
@@ -255,7 +222,10 @@ static uint64_t read_message(struct location *l, unsigned id, bool acquire)
         view_join(&a->now, &m->view);
     search_causal_read(m->causal);
     a->reads = mix(a->reads + 1, (uint64_t)(m->thread + 1) << 8 | m->count);
-    machine_note(m->thread < 0 ? "reads %#lx, as it was" : "reads %#lx of thread %d", (unsigned long)m->value, m->thread);
+    if (m->thread < 0)
+        machine_note("reads %#lx, as it was", (unsigned long)m->value);
+    else
+        machine_note("reads %#lx of thread %d", (unsigned long)m->value, m->thread);
     return m->value;
 }
 
@@ -277,9 +247,14 @@ static void write_message(struct location *l, unsigned after, uint64_t v, bool r
     }
     search_causal_get(m->causal);
     bool last = m->at == l->count - 1;
-    machine_note(last ? "writes %#lx" : "writes %#lx, not as the last", (unsigned long)m->value);
+    machine_note("writes %#lx%s", (unsigned long)m->value, last ? "" : ", not as the last");
     if (last)
         word_set(l->p, l->size, m->value);
+}
+
+const uint16_t *memory_clocks(void)
+{
+    return actors[machine_thread].now.clock;
 }
 
 static void access_end(void)
@@ -287,6 +262,7 @@ static void access_end(void)
     actors[machine_thread].now.clock[machine_thread]++;
 }
 
+/* Of a read-modify-write's site, these are the two halves that a mutant makes of it. */
 uint64_t model_load(struct model_site *site, const volatile void *p, size_t size)
 {
     if (is_direct(site))
@@ -304,24 +280,6 @@ void model_store(struct model_site *site, volatile void *p, size_t size, uint64_
         word_set(p, size, v);
         return;
     }
-    struct location *l;
-    unsigned choice = turn(site, p, size, MODEL_STORE, 0, &l);
-    write_message(l, choice, v, HAS_RELEASE(mutant_order(site)), false);
-    access_end();
-}
-
-/* The two halves of a read-modify-write that a mutant has taken apart. */
-static uint64_t split_load(struct model_site *site, const volatile void *p, size_t size)
-{
-    struct location *l;
-    unsigned choice = turn(site, p, size, MODEL_LOAD, 0, &l);
-    uint64_t v = read_message(l, choice, HAS_ACQUIRE(mutant_order(site)));
-    access_end();
-    return v;
-}
-
-static void split_store(struct model_site *site, volatile void *p, size_t size, uint64_t v)
-{
     struct location *l;
     unsigned choice = turn(site, p, size, MODEL_STORE, 0, &l);
     write_message(l, choice, v, HAS_RELEASE(mutant_order(site)), false);
@@ -351,8 +309,8 @@ uint64_t model_change(struct model_site *site, volatile void *p, size_t size, en
         seen = word_get(p, size);
         word_set(p, size, changed(change, seen, v));
     } else if (site->fault == FAULT_SPLIT) {
-        seen = split_load(site, p, size);
-        split_store(site, p, size, changed(change, seen, v));
+        seen = model_load(site, p, size);
+        model_store(site, p, size, changed(change, seen, v));
     } else {
         struct location *l;
         unsigned choice = turn(site, p, size, MODEL_RMW, 0, &l);
@@ -378,10 +336,10 @@ bool model_cas(struct model_site *site, volatile void *p, size_t size, uint64_t 
     }
     enum model_order order = mutant_order(site);
     if (site->fault == FAULT_SPLIT) {
-        uint64_t seen = split_load(site, p, size);
+        uint64_t seen = model_load(site, p, size);
         bool equal = seen == *expected;
         if (equal)
-            split_store(site, p, size, v);
+            model_store(site, p, size, v);
         *expected = seen;
         return equal;
     }
@@ -395,81 +353,10 @@ bool model_cas(struct model_site *site, volatile void *p, size_t size, uint64_t 
     if (success)
         write_message(l, id, v, HAS_RELEASE(order), true);
     else
-        machine_note(spurious ? "fails without a reason" : "fails");
+        machine_note("fails%s", spurious ? " without a reason" : "");
     actors[machine_thread].spurious -= spurious;
     access_end();
     return success || site->fault == FAULT_NO_RETRY;
-}
-
-/* ---- plain accesses ---- */
-
-/* What is known of eight bytes: who wrote each last, and when everybody read it last; times are clocks. */
-struct shadow {
-    uintptr_t granule;
-    uint64_t run;
-    uint16_t written[8], read[8][THREADS];
-    int8_t writer[8];
-};
-
-enum { SHADOWS = 1 << 14 };
-static struct shadow shadows[SHADOWS];
-
-static struct shadow *shadow_of(uintptr_t granule)
-{
-    size_t i = (granule * 0x9e3779b97f4a7c15 >> 40) % SHADOWS;
-    for (unsigned tries = 0; tries < SHADOWS; tries++, i = (i + 1) % SHADOWS) {
-        struct shadow *s = &shadows[i];
-        if (s->run == run_number && s->granule == granule)
-            return s;
-        if (s->run != run_number) {
-            memset(s, 0, sizeof *s);
-            s->run = run_number;
-            s->granule = granule;
-            return s;
-        }
-    }
-    model_fail("the threads touch too much memory");
-}
-
-/* The thread that byte `i` races with, -1: none. */
-static int races_with(const struct shadow *s, unsigned i, bool write)
-{
-    const struct view *now = &actors[machine_thread].now;
-    if (s->written[i] > now->clock[s->writer[i]])
-        return s->writer[i];
-    for (int t = 0; write && t < THREADS; t++)
-        if (s->read[i][t] > now->clock[t])
-            return t;
-    return -1;
-}
-
-void memory_plain(uintptr_t p, size_t size, bool write)
-{
-    if (machine_thread < 0 && !machine_checking)
-        return;
-    if (machine_on_stack(p))
-        return;
-    if (write)
-        memory_save((void *)p, size);
-    if (machine_checking)
-        return;
-    uint16_t clock = actors[machine_thread].now.clock[machine_thread];
-    struct shadow *s = NULL;
-    for (; size != 0; size--, p++) {
-        unsigned i = p % 8;
-        if (s == NULL || i == 0)
-            s = shadow_of(p - i);
-        int other = races_with(s, i, write);
-        if (other >= 0)
-            model_fail("thread %d %s %p, unordered with what thread %d did there: a data race", machine_thread,
-                       write ? "writes" : "reads", (void *)p, other);
-        if (write) {
-            s->written[i] = clock;
-            s->writer[i] = (int8_t)machine_thread;
-        } else {
-            s->read[i][machine_thread] = clock;
-        }
-    }
 }
 
 /* ---- for litmus.c ---- */

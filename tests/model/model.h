@@ -7,12 +7,14 @@
  *
  *   base/atomic.h   production code's accesses to shared words become calls of memory.c
  *   hooks.c         its plain accesses too: the compiler's calls for the thread sanitizer, answered by us
- *   memory.c        the memory model: messages, views, races; takes a run's writes back
+ *   memory.c        the memory model: messages and views
+ *   plain.c         races between plain accesses; takes back what a run has written
  *   machine.c       the threads, as coroutines of one program; a word about each failure
  *   search.c        which thread goes next and which message it reads: the depth-first search
  *   system.c        the system calls that production code makes, by simple stand-ins
  *   litmus.c        programs of a few lines whose outcomes are known, and random ones: is the checker right?
- *   mem_scenarios.c, heap_scenarios.c     what is checked
+ *   *_scenarios.c   what is checked; scenario.c: what they share
+ *   sites.c         every use of an atomic wrapper in the production sources, by name
  *   mutants.c       weaker orders and lost atomicity at every site in turn: does some scenario notice?
  *
  * The memory model is RC11 without its cycles of dependencies (Lahav, Vafeiadis, Kang, Hur, Dreyer: Repairing
@@ -45,7 +47,9 @@ struct scenario {
     const char *const *loud;        /* words of the common list that this scenario does look at */
 };
 
-extern const struct scenario mem_scenarios[], heap_scenarios[]; /* the last one has no name */
+/* The last one of each has no name. */
+extern const struct scenario mem_scenarios[], reserve_scenarios[], remote_scenarios[], heap_scenarios[];
+
 
 /* Fails the run if `condition` is false; in threads, setup and check. */
 #define model_require(condition, ...) ((condition) ? (void)0 : model_fail(__VA_ARGS__))
@@ -58,6 +62,10 @@ void model_name(const volatile void *p, const char *name);
 int model_self(void);
 
 /* ---- between the parts ---- */
+
+/* A test point, and a line of comment; see tap.h, whose counts are main.c's. */
+bool report(bool good, const char *format, ...) ASH_PRINTF(2, 3);
+void remark(const char *format, ...) ASH_PRINTF(1, 2);
 
 struct op {
     struct model_site *site;
@@ -73,13 +81,20 @@ struct view {
 };
 
 /* memory.c */
-void memory_begin(void);                  /* of a run */
-void memory_rewind(void);                 /* all that was written since memory_begin is taken back */
-void memory_save(void *p, size_t size);   /* is about to be written to */
-void memory_plain(uintptr_t p, size_t size, bool write); /* by the running thread */
+void memory_begin(void); /* of a run */
+void memory_thread_begin(int thread, unsigned spurious);
 uint64_t memory_choices(int thread, const struct op *op);
 const char *memory_place(unsigned location);
-void memory_thread_begin(int thread, unsigned spurious);
+const uint16_t *memory_clocks(void); /* of the running thread */
+uint64_t memory_graph(void);         /* a hash of who read from whom and of the modification orders */
+
+/* plain.c */
+void plain_begin(void);                                  /* of a run */
+void plain_save(void *p, size_t size);                   /* it is about to be written to */
+void plain_rewind(void);                                 /* all that was saved since then is taken back */
+void plain_access(uintptr_t p, size_t size, bool write); /* by the running thread */
+void plain_mapped(void *p, size_t n, bool gone);         /* the running thread has mapped it; or unmapped it */
+void plain_mapping_check(uintptr_t p);                   /* may the running thread touch it? */
 
 /* machine.c */
 extern int machine_thread; /* the running thread, -1 outside of threads */
@@ -108,6 +123,4 @@ unsigned search_choice(void);     /* what it reads, or where it writes */
 void search_causal_read(const uint16_t causal[THREADS]); /* the running step reads a message with this past */
 void search_causal_get(uint16_t causal[THREADS]);  /* the past of the running step, itself included */
 void search_path(char *out, size_t size);
-uint64_t memory_graph(void);      /* a hash of who read from whom and of the modification orders */
-
 #endif

@@ -35,7 +35,7 @@ struct node {
     uint8_t backtrack, done; /* threads to try, threads tried */
     /* of the present run */
     unsigned location;
-    bool reads, writes;
+    bool reads, writes, entered;
     uint16_t before[THREADS]; /* the past of the step but for what it reads … */
     uint16_t causal[THREADS]; /* … and with it, itself included */
 };
@@ -126,6 +126,7 @@ static void node_try(struct node *n, int thread)
     n->thread = thread;
     n->choices = n->available[thread] & ~n->sleep[thread];
     n->choice = bits_lowest(n->choices);
+    n->entered = false;
     n->backtrack |= (uint8_t)(1u << thread);
 }
 
@@ -150,9 +151,13 @@ static void node_enter(struct node *n)
 {
     const struct op *op = machine_pending(n->thread);
     int t = n->thread;
+    bool reads = op != NULL && op->kind != MODEL_STORE, writes = op != NULL && op->kind != MODEL_LOAD;
+    if (op == NULL || (n->entered && (n->location != op->location || n->reads != reads || n->writes != writes)))
+        model_fail("a run along the same path went another way: the scenario has state that is not taken back");
+    n->entered = true;
     n->location = op->location;
-    n->reads = op->kind != MODEL_STORE;
-    n->writes = op->kind != MODEL_LOAD;
+    n->reads = reads;
+    n->writes = writes;
     memcpy(n->before, past[t], sizeof n->before);
     past[t][t]++;
     memcpy(n->causal, past[t], sizeof n->causal);

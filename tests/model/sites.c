@@ -16,7 +16,8 @@ static const char *const quiet[] = {"&orphan_count", "&mapped_chunks", "&total",
                                     "&refusal_count", "&limit_units",  "&peak_units",   "&open_heaps",
                                     "&low",          "&hc->created",   "&hc->released", "c", /* counter_add */
                                     "p", /* atomic_max */
-                                    "&h->bin[cls].word", NULL};
+                                    "&h->bin[cls].word", "&heap_late.of[0].direct",
+                                    "&heap_late.of[0].flushed", NULL};
 
 static bool listed(const char *const *list, const char *place)
 {
@@ -34,6 +35,11 @@ unsigned sites_count(void)
 struct model_site *site_at(unsigned i)
 {
     return __start_model_sites[i];
+}
+
+bool site_is_counter(const struct model_site *site)
+{
+    return listed(quiet, site->place);
 }
 
 void sites_prepare(const struct scenario *s)
@@ -60,11 +66,13 @@ void sites_mutate(unsigned i, enum mutant_fault fault)
 {
     for (unsigned k = 0; k < sites_count(); k++)
         if (sites_same(site_at(i), site_at(k)))
-            site_at(k)->fault = fault;
+            site_at(k)->fault = site_at(k)->fault == FAULT_NONE ? fault : FAULT_NO_ORDER;
 }
 
 enum model_order mutant_order(const struct model_site *site)
 {
+    if (site->fault == FAULT_NO_ORDER)
+        return MODEL_RELAXED;
     if (site->fault == FAULT_NO_ACQUIRE)
         return site->order == MODEL_ACQ_REL ? MODEL_RELEASE : MODEL_RELAXED;
     if (site->fault == FAULT_NO_RELEASE)

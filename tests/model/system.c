@@ -3,7 +3,7 @@
  * what production code maps of it, and gives back, is kept in a table and taken back after each run. Nothing here is
  * an atomic access: a system call does not take part in the search, its effect is that of a plain write.
  */
-#include "model.h"
+#include "scenario.h"
 
 #include "info/options.h"
 #include "mem/classmap.h"
@@ -25,12 +25,13 @@ struct options options = {.purge_ms = 500, .cache = (uint64_t)1 << 40, .thp = OP
 static char *base; /* of the window; its first CHUNKS chunks can be mapped */
 static bool chunk_is_mapped[CHUNKS];
 static _Alignas(65536) char arena[ARENA];
-static size_t arena_used;
+static size_t arena_used, arena_unmapped;
+uint64_t system_ms = 1;
 
 static void save(void *p, size_t n)
 {
     if (machine_thread >= 0 || machine_checking)
-        memory_save(p, n);
+        plain_save(p, n);
 }
 
 static void window_map(void *at, size_t n, int where)
@@ -53,6 +54,7 @@ int os_map_at(void *at, size_t n)
             model_fail("chunk %zu is mapped twice", i);
         save(&chunk_is_mapped[i], sizeof(bool));
         chunk_is_mapped[i] = true;
+        plain_mapped(base + i * CHUNK_BYTES, CHUNK_BYTES, false);
     }
     return 0;
 }
@@ -62,14 +64,32 @@ void *os_map(size_t n)
     if (arena_used + n > ARENA)
         return NULL;
     save(&arena_used, sizeof arena_used);
+    save(&arena_unmapped, sizeof arena_unmapped);
     arena_used += n;
+    plain_mapped(arena + arena_used - n, n, false);
     return arena + arena_used - n;
 }
 
-/* Nobody may touch it any more: that is a write to its beginning, where records have their fields. */
 void os_unmap(void *at, size_t n)
 {
-    memory_plain((uintptr_t)at, size_min(n, ASH_CACHE_LINE), true);
+    plain_mapped(at, n, true);
+    arena_unmapped += n;
+}
+
+size_t system_mapped(void)
+{
+    return arena_used - arena_unmapped;
+}
+
+size_t os_page_size(void)
+{
+    return 4096;
+}
+
+int os_move(void *from, void *to, size_t n)
+{
+    (void)from, (void)to, (void)n;
+    return -ENOSYS;
 }
 
 /* The window in one piece: chunk.c asks for it under the thread sanitizer, which it takes this for. */
@@ -91,7 +111,7 @@ int os_commit(void *at, size_t n)
 int os_purge(void *at, size_t n)
 {
     for (char *unit = at; n != 0; unit += UNIT_BYTES, n -= UNIT_BYTES) {
-        memory_plain((uintptr_t)unit, sizeof(uint64_t), true);
+        plain_access((uintptr_t)unit, sizeof(uint64_t), true);
         memset(unit, 0, sizeof(uint64_t));
     }
     return 0;
@@ -114,7 +134,7 @@ void os_random(void *out, size_t n)
 
 uint64_t os_clock_ms(void)
 {
-    return 1;
+    return system_ms;
 }
 
 uint64_t os_clock_ns(void)
@@ -132,12 +152,8 @@ void fatal(const char *format, ...)
     model_fail("%s", text);
 }
 
+/* A scenario that makes mistakes on purpose has asked for warnings. */
 void warn_line(const char *format, ...)
 {
-    char text[200];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    model_fail("%s", text);
+    model_require(options.on_error == OPTION_ON_ERROR_WARN, "a warning: %s", format);
 }

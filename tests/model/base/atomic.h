@@ -50,7 +50,8 @@ bool model_cas(struct model_site *site, volatile void *p, size_t size, uint64_t 
 /* A value of the word's type, without _Atomic. */
 #define MODEL_VALUE(p, bits) ({ (__typeof__((void)0, *(p)))(bits); })
 
-#define MODEL_LOADED(p, name, order) MODEL_VALUE(p, model_load(MODEL_SITE(name, p, MODEL_LOAD, order, 0), (p), sizeof *(p)))
+#define MODEL_LOADED(p, name, order)                                                                                   \
+    MODEL_VALUE(p, model_load(MODEL_SITE(name, p, MODEL_LOAD, order, 0), (p), sizeof *(p)))
 #define MODEL_STORED(p, v, name, order)                                                                                \
     model_store(MODEL_SITE(name, p, MODEL_STORE, order, 0), (p), sizeof *(p), (uint64_t)(v))
 #define MODEL_CHANGED(p, v, name, order, change)                                                                       \
