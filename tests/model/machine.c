@@ -25,6 +25,7 @@ static const struct scenario *scenario;
 static ucontext_t home, contexts[THREADS];
 static jmp_buf given_up; /* where a failure outside of threads goes */
 static _Alignas(64) char stacks[THREADS][STACK];
+static uintptr_t frame; /* machine_run's, from where the program's own stack goes down */
 static struct op posted[THREADS];
 static bool live[THREADS];
 static enum run_end end;
@@ -158,9 +159,10 @@ unsigned machine_step(const struct op *op)
     return search_choice();
 }
 
+/* The threads' stacks, and what check has on the program's own. */
 bool machine_on_stack(uintptr_t p)
 {
-    return p >= (uintptr_t)stacks && p < (uintptr_t)stacks + sizeof stacks;
+    return (p >= (uintptr_t)stacks && p < (uintptr_t)stacks + sizeof stacks) || (p <= frame && frame - p < STACK);
 }
 
 static void thread_main(void)
@@ -205,6 +207,7 @@ static void run(void)
 bool machine_run(const struct scenario *s)
 {
     scenario = s;
+    frame = (uintptr_t)__builtin_frame_address(0);
     note_count = 0;
     end = RUN_ON;
     memset(live, 0, sizeof live);

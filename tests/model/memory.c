@@ -281,6 +281,8 @@ void model_store(struct model_site *site, volatile void *p, size_t size, uint64_
         return;
     }
     struct location *l;
+    if (site->fault == FAULT_DROPPED)
+        return;
     unsigned choice = turn(site, p, size, MODEL_STORE, 0, &l);
     write_message(l, choice, v, HAS_RELEASE(mutant_order(site)), false);
     access_end();
@@ -308,6 +310,8 @@ uint64_t model_change(struct model_site *site, volatile void *p, size_t size, en
     if (is_direct(site)) {
         seen = word_get(p, size);
         word_set(p, size, changed(change, seen, v));
+    } else if (site->fault == FAULT_DROPPED) {
+        seen = model_load(site, p, size);
     } else if (site->fault == FAULT_SPLIT) {
         seen = model_load(site, p, size);
         model_store(site, p, size, changed(change, seen, v));

@@ -2,8 +2,8 @@
  * The interleaving checker: what scenarios see of it, and how its parts fit together.
  *
  * A scenario is two or three threads that call a few production functions each. The checker runs it again and again,
- * from the same state, until every execution that C11 allows has been seen (what is left out stands below), and fails
- * it when an assertion fails, when two plain accesses race, or when a thread does not come to an end.
+ * from the same state, until it has seen every execution that the memory model allows, and fails it when an assertion
+ * fails, when two plain accesses race, or when a thread does not come to an end.
  *
  *   base/atomic.h   production code's accesses to shared words become calls of memory.c
  *   hooks.c         its plain accesses too: the compiler's calls for the thread sanitizer, answered by us
@@ -17,12 +17,16 @@
  *   sites.c         every use of an atomic wrapper in the production sources, by name
  *   mutants.c       weaker orders and lost atomicity at every site in turn: does some scenario notice?
  *
- * The memory model is RC11 without its cycles of dependencies (Lahav, Vafeiadis, Kang, Hur, Dreyer: Repairing
- * sequential consistency in C/C++11, 2017): a load returns any message of its word that the thread's view allows, a
- * store goes to any place of the word's modification order behind what the thread has seen, a read-modify-write stands
- * directly behind what it read, views travel with release and acquire and along release sequences. A load never reads
- * what is yet to be written (no "load buffering"): the hardware may do that with relaxed accesses. There are no fences
- * and no seq_cst accesses in the project, and none here.
+ * The memory model is the part of RC11 without fences and seq_cst accesses, of which the project has none (Lahav,
+ * Vafeiadis, Kang, Hur, Dreyer: Repairing sequential consistency in C/C++11, 2017), worked with views as in Kang, Hur,
+ * Lahav, Vafeiadis, Dreyer: A promising semantics for relaxed-memory concurrency, 2017. A load returns any message of
+ * its word that the thread's view allows; a store goes to any place of the word's modification order behind what the
+ * thread has seen; a read-modify-write stands directly behind what it read; views travel with release and acquire, and
+ * along the release sequences of C++20, which only read-modify-writes continue.
+ *
+ * What a good result does not say: anything about more threads or calls than the scenarios have; about loads that read
+ * what is yet to be written, which C11 and some machines allow relaxed accesses and RC11 does not; about the words of
+ * sites.c that a scenario leaves out; about the system, which is a stand-in.
  */
 #ifndef ASH_MODEL_H
 #define ASH_MODEL_H
@@ -44,12 +48,11 @@ struct scenario {
     void (*check)(void);            /* after every run: all threads have ended, their effects are seen */
     unsigned spurious;              /* how often in a run a thread's compare-and-swaps fail without a reason */
     bool full_only;                 /* too long for the short form */
-    const char *const *loud;        /* words of the common list that this scenario does look at */
+    const char *const *loud;        /* words of the list in sites.c that this scenario does look at */
 };
 
 /* The last one of each has no name. */
 extern const struct scenario mem_scenarios[], reserve_scenarios[], remote_scenarios[], heap_scenarios[];
-
 
 /* Fails the run if `condition` is false; in threads, setup and check. */
 #define model_require(condition, ...) ((condition) ? (void)0 : model_fail(__VA_ARGS__))

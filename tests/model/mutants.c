@@ -1,9 +1,9 @@
 /*
  * Every site (base/atomic.h) of the production sources with each fault that applies to it is a mutant: an order
- * without its acquire or its release part, a read-modify-write taken apart, a compare-and-swap that does not see that
- * it has failed; and the orphan stack without its tag. Each must make a scenario fail that reaches the site, or stand
- * in `survivors` with the reason why nothing can be seen. A survivor that is not on the list fails the test, and so
- * does one on the list that a scenario notices: then the code or the list is to be changed.
+ * without its acquire or its release part, a write left out, a read-modify-write taken apart, a compare-and-swap that
+ * does not see that it has failed; and the orphan stack without its tag. Each must make a scenario fail that reaches
+ * the site, or stand in `survivors` with the reason why nothing can be seen. A survivor that is not on the list fails
+ * the test, and so does one on the list that a scenario notices: then the code or the list is to be changed.
  */
 #include "mutants.h"
 
@@ -13,6 +13,7 @@
 static const char *const fault_names[FAULTS] = {
     [FAULT_NO_ACQUIRE] = "without acquire", [FAULT_NO_RELEASE] = "without release", [FAULT_SPLIT] = "taken apart",
     [FAULT_NO_RETRY] = "not repeated",      [FAULT_NO_TAG] = "without the tag",
+    [FAULT_DROPPED] = "left out",
 };
 
 static const struct survivor {
@@ -40,6 +41,14 @@ static const struct survivor {
     {"reserve_give", "&low", FAULT_NO_RETRY, false, "the same"},
     {"find", "&low", FAULT_SPLIT, false, "the same"},
     {"find", "&low", FAULT_NO_RETRY, false, "it is not repeated in the source either"},
+    {"purge_pass", "&chunks[c].aged", FAULT_DROPPED, false, "advice, as above"},
+    {"units_purge", "&c->aged", FAULT_DROPPED, false, "advice"},
+    {"run_soil", "&c->aged", FAULT_DROPPED, false, "advice"},
+    {"slab_init", "&s->remote", FAULT_DROPPED, false, "it is 0 in new headers and after a slab was given back"},
+    {"slab_init", "&s->kind", FAULT_DROPPED, false, "only verify_all asks whether a unit is a slab"},
+    {"slab_release", "&s->kind", FAULT_DROPPED, false, "only messages about wrong frees ask for FREED"},
+    {"slab_release", "&s->owner", FAULT_DROPPED, false, "nobody asks for the owner of a free unit"},
+    {"large_resize", "&s->kind", FAULT_DROPPED, false, "it is LARGE already unless pages were moved"},
     {NULL, NULL, FAULT_NONE, false, NULL},
 };
 
@@ -70,6 +79,8 @@ static bool applies(const struct model_site *site, enum mutant_fault fault)
         return cas;
     case FAULT_NO_TAG:
         return cas && strcmp(site->function, "orphan_pop") == 0;
+    case FAULT_DROPPED:
+        return site->kind == MODEL_STORE || site->kind == MODEL_RMW;
     default:
         return false;
     }
@@ -103,7 +114,7 @@ static const char *mutant_name(unsigned i, enum mutant_fault fault)
 bool mutant_find(const char *name, struct mutation *m)
 {
     for (m->site = 0; m->site < sites_count(); m->site++)
-        for (m->fault = FAULT_NONE + 1; m->fault < FAULTS; m->fault++)
+        for (m->fault = FAULT_NONE + 1; m->fault < FAULT_NO_ORDER; m->fault++)
             if (applies(site_at(m->site), m->fault) && strcmp(mutant_name(m->site, m->fault), name) == 0)
                 return true;
     return false;
@@ -169,7 +180,7 @@ void mutants_test(const struct scenario *const *scenarios, const struct outcome 
         const struct model_site *site = site_at(i);
         if (strstr(site->file, "src/") == NULL || !is_first(i) || (!full && strstr(site->file, "remote.c") == NULL))
             continue;
-        for (enum mutant_fault fault = FAULT_NONE + 1; fault < FAULTS; fault++)
+        for (enum mutant_fault fault = FAULT_NONE + 1; fault < FAULT_NO_ORDER; fault++)
             if (applies(site, fault))
                 mutant_test(i, fault, scenarios, outcomes, count, &t);
     }

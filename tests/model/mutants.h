@@ -13,6 +13,7 @@ enum mutant_fault {
     FAULT_SPLIT,      /* a read-modify-write becomes a load and, later, a store */
     FAULT_NO_RETRY,   /* a compare-and-swap that failed says that it succeeded */
     FAULT_NO_TAG,     /* the upper half of a 64-bit word is written as 0 */
+    FAULT_DROPPED,    /* a store, or the writing half of a read-modify-write, is left out */
     FAULT_NO_ORDER,   /* both parts of the order are lost */
     FAULTS
 };

@@ -8,7 +8,7 @@
 #include "scenario.h"
 
 #include "base/bits.h"
-#include "heap/heap.h"
+#include "heap/bin.h"
 #include "heap/remote.h"
 #include "heap/slab.h"
 #include "heap/slabs.h"
@@ -22,6 +22,7 @@ static struct slab *slab[SLABS];
 static struct block *block[SLABS][BLOCKS];
 static unsigned out[SLABS]; /* blocks that the program still holds at the end */
 static unsigned taken[THREADS];
+static bool came;
 
 /* ---- preparations ---- */
 
@@ -210,6 +211,15 @@ static void leave(void)
     heap_close(heap[model_self()]);
 }
 
+/* A new thread gets the heap of one that has ended, and frees a block that the old one allocated. */
+static void come_and_free(void)
+{
+    if (heap_reopen(heap[0]->id)) {
+        bin_free_direct(heap[0], cls, block[0][0]);
+        came = true;
+    }
+}
+
 /* ---- what must hold ---- */
 
 static unsigned count_list(struct heap *h, struct slab *s, enum slab_list list, bool seen[SLABS], unsigned *free)
@@ -295,6 +305,11 @@ static void push_and_reap(void)
 static void account_4(void)
 {
     account(4);
+}
+
+static void account_came(void)
+{
+    account(1 + came);
 }
 
 /* ---- states at the beginning ---- */
@@ -465,6 +480,11 @@ const struct scenario remote_scenarios[] = {
      .thread = {leave, push_twice_and_find, push_and_reap},
      .check = account_3,
      .full_only = true},
+    {.name = "heap-again",
+     .invariant = "a heap's next thread frees a block of a slab that the one before left: it is not the owner",
+     .setup = one_full,
+     .thread = {leave, come_and_free, push_a2},
+     .check = account_came},
     {.name = "reap",
      .invariant = "a thread ends, another frees into its slab, a third looks after orphans and closed heaps",
      .setup = one_full,
