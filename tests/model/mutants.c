@@ -1,0 +1,192 @@
+/*
+ * Every site (base/atomic.h) of the production sources with each fault that applies to it is a mutant: an order
+ * without its acquire or its release part, a write left out, a read-modify-write taken apart, a compare-and-swap that
+ * does not see that it has failed; and the orphan stack without its tag. Each must make a scenario fail that reaches
+ * the site, or stand in `survivors` with the reason why nothing can be seen. A survivor that is not on the list fails
+ * the test, and so does one on the list that a scenario notices: then the code or the list is to be changed.
+ */
+#include "mutants.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char *const fault_names[FAULTS] = {
+    [FAULT_NO_ACQUIRE] = "without acquire", [FAULT_NO_RELEASE] = "without release", [FAULT_SPLIT] = "taken apart",
+    [FAULT_NO_RETRY] = "not repeated",      [FAULT_NO_TAG] = "without the tag",
+    [FAULT_DROPPED] = "left out",
+};
+
+static const struct survivor {
+    const char *function, *place;
+    enum mutant_fault fault;
+    bool spare; /* an order that could be relaxed, at once with all others that are spare */
+    const char *reason;
+} survivors[] = {
+    {"publish", "&top", FAULT_NO_RELEASE, true, "a walk that does not see a chunk's record finds no unit free in it"},
+    {"chunk_count", "&top", FAULT_NO_ACQUIRE, true, "the same, from the other side"},
+    {"heap_create", "&heaps", FAULT_NO_ACQUIRE, true, "nothing of the heaps before is read"},
+    {"heap_create", "&heaps", FAULT_NO_RELEASE, true, "each heap is published by its entry of the table"},
+    {"heap_count", "&heaps", FAULT_NO_ACQUIRE, true, "the same, from the other side"},
+    {"heap_open", "&heap_table[id]", FAULT_NO_ACQUIRE, true, "heap_reopen has acquired what the heap's last user knew"},
+    {"slabs_reap", "&heap_table[id]", FAULT_NO_ACQUIRE, false, "heap_count acquires as much, as long as it acquires"},
+    {"orphan_pop", "stack", FAULT_NO_RELEASE, true, "a read-modify-write continues the release sequence of the push"},
+    {"slab_init", "&s->kind", FAULT_NO_RELEASE, true, "only verify_all reads records of slabs by it, and needs quiet"},
+    {"large_find", "&s->kind", FAULT_NO_ACQUIRE, false, "right pointers were handed over with the record"},
+    {"large_resize", "&s->kind", FAULT_NO_RELEASE, false,
+     "the kind is LARGE before, so that a search may read the fields while they change"},
+    {"purge_pass", "&chunks[c].aged", FAULT_SPLIT, false, "advice: a lost bit lets a unit stay for one more pass"},
+    {"units_purge", "&c->aged", FAULT_SPLIT, false, "advice: a bit that stays lets a unit go one pass early"},
+    {"run_soil", "&c->aged", FAULT_SPLIT, false, "the same"},
+    {"reserve_give", "&low", FAULT_SPLIT, false, "a hint: before a chunk is mapped, all are looked through"},
+    {"reserve_give", "&low", FAULT_NO_RETRY, false, "the same"},
+    {"find", "&low", FAULT_SPLIT, false, "the same"},
+    {"find", "&low", FAULT_NO_RETRY, false, "it is not repeated in the source either"},
+    {"purge_pass", "&chunks[c].aged", FAULT_DROPPED, false, "advice, as above"},
+    {"units_purge", "&c->aged", FAULT_DROPPED, false, "advice"},
+    {"run_soil", "&c->aged", FAULT_DROPPED, false, "advice"},
+    {"slab_init", "&s->remote", FAULT_DROPPED, false, "it is 0 in new headers and after a slab was given back"},
+    {"slab_init", "&s->kind", FAULT_DROPPED, false, "only verify_all asks whether a unit is a slab"},
+    {"slab_release", "&s->kind", FAULT_DROPPED, false, "only messages about wrong frees ask for FREED"},
+    {"slab_release", "&s->owner", FAULT_DROPPED, false, "nobody asks for the owner of a free unit"},
+    {"large_resize", "&s->kind", FAULT_DROPPED, false, "it is LARGE already unless pages were moved"},
+    {NULL, NULL, FAULT_NONE, false, NULL},
+};
+
+struct tally {
+    unsigned killed, expected, wrong, unreached;
+};
+
+static const struct survivor *survivor_find(const struct model_site *site, enum mutant_fault fault)
+{
+    for (const struct survivor *s = survivors; s->function != NULL; s++)
+        if (s->fault == fault && strcmp(s->function, site->function) == 0 && strcmp(s->place, site->place) == 0)
+            return s;
+    return NULL;
+}
+
+/* Whether a fault changes anything at a site. */
+static bool applies(const struct model_site *site, enum mutant_fault fault)
+{
+    bool cas = site->kind == MODEL_CAS;
+    switch (fault) {
+    case FAULT_NO_ACQUIRE:
+        return site->order == MODEL_ACQUIRE || site->order == MODEL_ACQ_REL;
+    case FAULT_NO_RELEASE:
+        return site->order == MODEL_RELEASE || site->order == MODEL_ACQ_REL;
+    case FAULT_SPLIT:
+        return cas || site->kind == MODEL_RMW;
+    case FAULT_NO_RETRY:
+        return cas;
+    case FAULT_NO_TAG:
+        return cas && strcmp(site->function, "orphan_pop") == 0;
+    case FAULT_DROPPED:
+        return site->kind == MODEL_STORE || site->kind == MODEL_RMW;
+    default:
+        return false;
+    }
+}
+
+/* The first of a site and its copies, which stands for all of them. */
+static bool is_first(unsigned i)
+{
+    for (unsigned k = 0; k < i; k++)
+        if (sites_same(site_at(k), site_at(i)))
+            return false;
+    return true;
+}
+
+static bool reaches(const struct outcome *o, unsigned site)
+{
+    for (unsigned i = 0; i < sites_count() && i < SITES; i++)
+        if (o->reached[i] && sites_same(site_at(i), site_at(site)))
+            return true;
+    return false;
+}
+
+static const char *mutant_name(unsigned i, enum mutant_fault fault)
+{
+    static char name[200];
+    const struct model_site *site = site_at(i);
+    snprintf(name, sizeof name, "%s %s(%s) %s", site->function, site->wrapper, site->place, fault_names[fault]);
+    return name;
+}
+
+bool mutant_find(const char *name, struct mutation *m)
+{
+    for (m->site = 0; m->site < sites_count(); m->site++)
+        for (m->fault = FAULT_NONE + 1; m->fault < FAULT_NO_ORDER; m->fault++)
+            if (applies(site_at(m->site), m->fault) && strcmp(mutant_name(m->site, m->fault), name) == 0)
+                return true;
+    return false;
+}
+
+static void mutant_test(unsigned i, enum mutant_fault fault, const struct scenario *const *scenarios,
+                        const struct outcome *outcomes, unsigned count, struct tally *t)
+{
+    const char *killer = NULL;
+    unsigned tried = 0;
+    for (unsigned k = 0; k < count && killer == NULL; k++) {
+        if (!reaches(&outcomes[k], i))
+            continue;
+        tried++;
+        struct mutation m = {i, fault};
+        struct outcome o = scenario_run(scenarios[k], &m, 1, false);
+        if (o.failed || o.crashed)
+            killer = scenarios[k]->name;
+    }
+    const struct survivor *s = survivor_find(site_at(i), fault);
+    const char *name = mutant_name(i, fault);
+    if (tried == 0) {
+        t->unreached++;
+        if (!site_is_counter(site_at(i)))
+            remark("not reached: %s", name);
+    } else if (killer != NULL && s == NULL) {
+        t->killed++;
+        remark("%s: noticed by %s", name, killer);
+    } else if (killer == NULL && s != NULL) {
+        t->expected++;
+        remark("%s: not to be noticed: %s", name, s->reason);
+    } else {
+        t->wrong++;
+        remark("%s: %s", name, s == NULL ? "NOT NOTICED" : "listed as a survivor, but noticed");
+    }
+}
+
+/* All orders that could be relaxed, relaxed at once. */
+static void spare_test(const struct scenario *const *scenarios, unsigned count)
+{
+    struct mutation spare[ASH_COUNT(survivors)];
+    unsigned n = 0;
+    for (unsigned i = 0; i < sites_count(); i++)
+        for (enum mutant_fault fault = FAULT_NO_ACQUIRE; fault <= FAULT_NO_RELEASE && is_first(i); fault++) {
+            const struct survivor *s = applies(site_at(i), fault) ? survivor_find(site_at(i), fault) : NULL;
+            if (s != NULL && s->spare && n < ASH_COUNT(spare))
+                spare[n++] = (struct mutation){i, fault};
+        }
+    for (unsigned k = 0; k < count; k++) {
+        struct outcome o = scenario_run(scenarios[k], spare, n, true);
+        if (o.failed || o.crashed) {
+            report(false, "%s needs one of the %u orders that could be relaxed", scenarios[k]->name, n);
+            return;
+        }
+    }
+    report(true, "%u orders are stronger than any scenario needs, all of them together", n);
+}
+
+void mutants_test(const struct scenario *const *scenarios, const struct outcome *outcomes, unsigned count, bool full)
+{
+    struct tally t = {0, 0, 0, 0};
+    for (unsigned i = 0; i < sites_count(); i++) {
+        const struct model_site *site = site_at(i);
+        if (strstr(site->file, "src/") == NULL || !is_first(i) || (!full && strstr(site->file, "remote.c") == NULL))
+            continue;
+        for (enum mutant_fault fault = FAULT_NONE + 1; fault < FAULT_NO_ORDER; fault++)
+            if (applies(site, fault))
+                mutant_test(i, fault, scenarios, outcomes, count, &t);
+    }
+    report(t.wrong == 0 && t.killed != 0, "%u mutants are noticed, %u cannot be, %u are not judged rightly", t.killed,
+       t.expected, t.wrong);
+    remark("%u more stand at sites that no scenario reaches", t.unreached);
+    if (full)
+        spare_test(scenarios, count);
+}

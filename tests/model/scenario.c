@@ -1,0 +1,89 @@
+#include "scenario.h"
+
+#include "base/bits.h"
+#include "heap/slab.h"
+#include "mem/meta.h"
+#include "mem/purge.h"
+
+static struct {
+    size_t unit, units;
+} kept[THREADS];
+
+void scenario_boot(void)
+{
+    sizeclass_boot(64);
+    slab_boot();
+    model_require(reserve_boot() == 0, "no window");
+    static const char *const words[][4] = {
+        {"chunk 0's free", "chunk 0's dirty", "chunk 0's aged", "chunk 0's state"},
+        {"chunk 1's free", "chunk 1's dirty", "chunk 1's aged", "chunk 1's state"},
+        {"chunk 2's free", "chunk 2's dirty", "chunk 2's aged", "chunk 2's state"},
+    };
+    for (size_t c = 0; c < ASH_COUNT(words); c++) {
+        model_name(&chunks[c].free, words[c][0]);
+        model_name(&chunks[c].dirty, words[c][1]);
+        model_name(&chunks[c].aged, words[c][2]);
+        model_name(&chunks[c].state, words[c][3]);
+    }
+}
+
+void scenario_fill(size_t left)
+{
+    for (size_t i = 0; i < CHUNK_UNITS - left; i++)
+        model_require(reserve_take(1, 1).unit == i, "the first chunk is not as thought");
+}
+
+void scenario_fill_records(size_t left)
+{
+    model_require(meta_take(64 * KIB - left - (size_t)meta_bytes()) != NULL && system_mapped() == 0,
+                  "the first block of records is smaller than thought");
+}
+
+void scenario_use(size_t unit, size_t units)
+{
+    for (size_t i = 0; i < units; i++)
+        *(uint64_t *)unit_address(unit + i) = 1 + (uint64_t)model_self();
+}
+
+size_t scenario_take(size_t units, size_t align)
+{
+    struct run r = reserve_take(units, align);
+    if (r.unit == RESERVE_NONE)
+        return r.unit;
+    for (size_t i = 0; i < units; i++) {
+        uint64_t word = *(const uint64_t *)unit_address(r.unit + i);
+        model_require(!r.zero || word == 0, "unit %zu is said to be zero and is not", r.unit + i);
+    }
+    scenario_use(r.unit, units);
+    return r.unit;
+}
+
+void scenario_keep(size_t unit, size_t units)
+{
+    kept[model_self()].unit = unit;
+    kept[model_self()].units = unit == RESERVE_NONE ? 0 : units;
+}
+
+void scenario_check_units(void)
+{
+    uint64_t used = 0, idle = 0;
+    for (size_t c = 0; c < chunk_count(); c++) {
+        uint64_t free = reserve_free_bits(c);
+        idle += bits_count(free & load_relaxed(&chunks[c].dirty));
+        if (load_relaxed(&chunks[c].state) >= CHUNK_MAPPED) /* others have no bits, and are not in use */
+            used += bits_count(~free);
+    }
+    model_require(purge_dirty() == idle, "%lu units are counted as dirty, %lu are", (unsigned long)purge_dirty(),
+                  (unsigned long)idle);
+    struct reserve_totals t;
+    reserve_totals_get(&t);
+    model_require(t.used == used * UNIT_BYTES, "%lu units are in use, %lu are counted", (unsigned long)used,
+                  (unsigned long)t.used / UNIT_BYTES);
+    for (int k = 0; k < THREADS; k++)
+        for (size_t unit = kept[k].unit; unit < kept[k].unit + kept[k].units; unit++) {
+            const struct chunk *c = &chunks[unit / CHUNK_UNITS];
+            uint64_t bit = (uint64_t)1 << unit % CHUNK_UNITS;
+            model_require((load_relaxed(&c->free) & bit) == 0, "unit %zu is held and free", unit);
+            model_require((load_relaxed(&c->dirty) & bit) != 0, "unit %zu is held and clean", unit);
+        }
+}

@@ -1,0 +1,159 @@
+/*
+ * The system as the model has it: stand-ins for the functions of src/os, and the options. The window's memory is real;
+ * what production code maps of it, and gives back, is kept in a table and taken back after each run. Nothing here is
+ * an atomic access: a system call does not take part in the search, its effect is that of a plain write.
+ */
+#include "scenario.h"
+
+#include "info/options.h"
+#include "mem/classmap.h"
+#include "os/check.h"
+#include "os/os_clock.h"
+#include "os/os_mem.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { CHUNKS = 16, ARENA = 8 * 1024 * 1024 };
+
+/* Nothing is given back because of a bound or the clock unless a scenario asks for it. */
+struct options options = {.purge_ms = 500, .cache = (uint64_t)1 << 40, .thp = OPTION_THP_DEFAULT};
+
+static char *base; /* of the window; its first CHUNKS chunks can be mapped */
+static bool chunk_is_mapped[CHUNKS];
+static _Alignas(65536) char arena[ARENA];
+static size_t arena_used, arena_unmapped;
+uint64_t system_ms = 1;
+
+static void save(void *p, size_t n)
+{
+    if (machine_thread >= 0 || machine_checking)
+        plain_save(p, n);
+}
+
+static void window_map(void *at, size_t n, int where)
+{
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | where;
+    base = mmap(at, n, PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (base == MAP_FAILED)
+        model_fail("no place for the window");
+}
+
+/* The chunks of the window one by one, from the first call's on. */
+int os_map_at(void *at, size_t n)
+{
+    if (base == NULL)
+        window_map(at, CHUNKS * CHUNK_BYTES, MAP_FIXED_NOREPLACE);
+    for (size_t i = ((uintptr_t)at - (uintptr_t)base) / CHUNK_BYTES; n != 0; i++, n -= CHUNK_BYTES) {
+        if (i >= CHUNKS)
+            return -ENOMEM;
+        if (chunk_is_mapped[i])
+            model_fail("chunk %zu is mapped twice", i);
+        save(&chunk_is_mapped[i], sizeof(bool));
+        chunk_is_mapped[i] = true;
+        plain_mapped(base + i * CHUNK_BYTES, CHUNK_BYTES, false);
+    }
+    return 0;
+}
+
+void *os_map(size_t n)
+{
+    if (arena_used + n > ARENA)
+        return NULL;
+    save(&arena_used, sizeof arena_used);
+    save(&arena_unmapped, sizeof arena_unmapped);
+    arena_used += n;
+    plain_mapped(arena + arena_used - n, n, false);
+    return arena + arena_used - n;
+}
+
+void os_unmap(void *at, size_t n)
+{
+    plain_mapped(at, n, true);
+    arena_unmapped += n;
+}
+
+size_t system_mapped(void)
+{
+    return arena_used - arena_unmapped;
+}
+
+size_t os_page_size(void)
+{
+    return 4096;
+}
+
+int os_move(void *from, void *to, size_t n)
+{
+    (void)from, (void)to, (void)n;
+    return -ENOSYS;
+}
+
+/* The window in one piece: chunk.c asks for it under the thread sanitizer, which it takes this for. */
+void *os_reserve(size_t n)
+{
+    if (n > (CHUNKS + 1) * CHUNK_BYTES)
+        return NULL;
+    window_map(NULL, n, 0);
+    base = (char *)align_up((uintptr_t)base, CHUNK_BYTES);
+    return base;
+}
+
+int os_commit(void *at, size_t n)
+{
+    return os_map_at(at, n);
+}
+
+/* Of each unit its first word stands for all. */
+int os_purge(void *at, size_t n)
+{
+    for (char *unit = at; n != 0; unit += UNIT_BYTES, n -= UNIT_BYTES) {
+        plain_access((uintptr_t)unit, sizeof(uint64_t), true);
+        memset(unit, 0, sizeof(uint64_t));
+    }
+    return 0;
+}
+
+void os_populate(void *at, size_t n)
+{
+    (void)at, (void)n;
+}
+
+void os_huge_pages(void *at, size_t n, bool wanted)
+{
+    (void)at, (void)n, (void)wanted;
+}
+
+void os_random(void *out, size_t n)
+{
+    memset(out, 0, n);
+}
+
+uint64_t os_clock_ms(void)
+{
+    return system_ms;
+}
+
+uint64_t os_clock_ns(void)
+{
+    return 0;
+}
+
+void fatal(const char *format, ...)
+{
+    char text[200];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    model_fail("%s", text);
+}
+
+/* A scenario that makes mistakes on purpose has asked for warnings. */
+void warn_line(const char *format, ...)
+{
+    model_require(options.on_error == OPTION_ON_ERROR_WARN, "a warning: %s", format);
+}
