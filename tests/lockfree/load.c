@@ -1,0 +1,155 @@
+#include "load.h"
+
+#include <malloc.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+_Atomic(unsigned char *) load_slots[LOAD_SLOTS];
+
+static pthread_t keepers[LOAD_THREADS];
+static struct load_count *counted;
+static _Atomic(int) stop;
+static _Atomic(long) damaged;
+
+unsigned load_draw(unsigned *s)
+{
+    *s = *s * 1664525 + 1013904223;
+    return *s >> 8;
+}
+
+/* What a block holds: its size at the front, a byte of its address at the end. */
+static unsigned char fill_of(const unsigned char *p)
+{
+    return (unsigned char)((uintptr_t)p >> 6 | 1);
+}
+
+void load_mark(unsigned char *p, size_t n)
+{
+    p[n - 1] = p[8] = fill_of(p);
+    memcpy(p, &n, sizeof n);
+}
+
+static size_t size_of(const unsigned char *p)
+{
+    size_t n;
+    memcpy(&n, p, sizeof n);
+    if (n >= 16 && n <= malloc_usable_size((void *)(uintptr_t)p) && p[n - 1] == fill_of(p) && p[8] == fill_of(p))
+        return n;
+    damaged++;
+    return 16;
+}
+
+unsigned char *load_make(size_t n, unsigned how)
+{
+    void *p = NULL;
+    switch (how % 8) {
+    case 0:
+        p = calloc(1, n);
+        damaged += p != NULL && (((char *)p)[0] != 0 || ((char *)p)[n - 1] != 0);
+        break;
+    case 1: p = aligned_alloc((size_t)1 << (how / 8 % 14), n); break;
+    case 2:
+        if (posix_memalign(&p, 128, n) != 0)
+            p = NULL;
+        break;
+    default: p = malloc(n); break;
+    }
+    if (p == NULL)
+        abort();
+    load_mark(p, n);
+    return p;
+}
+
+void load_free(unsigned char *p)
+{
+    if (p != NULL)
+        size_of(p);
+    free(p);
+}
+
+static size_t draw_size(unsigned *s)
+{
+    switch (load_draw(s) % 64) {
+    case 0: return 66000 + load_draw(s) % 500000;
+    case 1: case 2: case 3: return 16 + load_draw(s) % 66000;
+    default: return 16 + load_draw(s) % 1200;
+    }
+}
+
+void load_operation(unsigned *s)
+{
+    size_t n = draw_size(s);
+    unsigned char *p = load_make(n, load_draw(s));
+    if (load_draw(s) % 8 == 0) {
+        size_t m = draw_size(s);
+        unsigned char before = fill_of(p), first;
+        p = realloc(p, m);
+        first = p == NULL ? 0 : p[8];
+        damaged += first != before;
+        load_mark(p, m);
+    }
+    load_free(atomic_exchange(&load_slots[load_draw(s) % LOAD_SLOTS], p));
+    if (load_draw(s) % 8192 == 0)
+        malloc_trim(0);
+}
+
+/* One life. */
+static void *thread_main(void *arg)
+{
+    struct load_count *mine = arg;
+    unsigned s = (unsigned)mine->operations * 2654435761u + (unsigned)(mine - counted);
+    for (unsigned left = 500 + load_draw(&s) % 4000; left != 0 && !stop; left--) {
+        load_operation(&s);
+        mine->operations++;
+    }
+    return NULL;
+}
+
+static void *keeper_main(void *arg)
+{
+    while (!stop) {
+        pthread_t t;
+        if (pthread_create(&t, NULL, thread_main, arg) != 0)
+            abort();
+        pthread_join(t, NULL);
+    }
+    return NULL;
+}
+
+void load_start(struct load_count counts[LOAD_THREADS])
+{
+    counted = counts;
+    for (int i = 0; i < LOAD_THREADS; i++)
+        if (pthread_create(&keepers[i], NULL, keeper_main, &counts[i]) != 0)
+            abort();
+}
+
+long load_finish(void)
+{
+    stop = 1;
+    for (int i = 0; i < LOAD_THREADS; i++)
+        pthread_join(keepers[i], NULL);
+    for (int i = 0; i < LOAD_SLOTS; i++)
+        load_free(atomic_exchange(&load_slots[i], NULL));
+    return damaged;
+}
+
+int load_progress(struct load_count counts[LOAD_THREADS], uint64_t operations, int seconds)
+{
+    uint64_t goal[LOAD_THREADS];
+    time_t end = time(NULL) + seconds + 1;
+    for (int i = 0; i < LOAD_THREADS; i++)
+        goal[i] = counts[i].operations + operations;
+    for (int i = 0; i < LOAD_THREADS;) {
+        if (counts[i].operations >= goal[i])
+            i++;
+        else if (time(NULL) > end)
+            return 0;
+        else
+            sched_yield();
+    }
+    return 1;
+}
