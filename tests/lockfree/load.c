@@ -1,18 +1,27 @@
 #include "load.h"
 
+#include <limits.h>
+#include <linux/futex.h>
 #include <malloc.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 _Atomic(unsigned char *) load_slots[LOAD_SLOTS];
 
 static pthread_t keepers[LOAD_THREADS];
-static struct load_count *counted;
+static struct count {
+    _Alignas(64) _Atomic(uint64_t) operations;
+} counts[LOAD_THREADS];
 static _Atomic(int) stop;
 static _Atomic(long) damaged;
+
+/* Where threads run in turns: each until its count is `goal`, then it sleeps on `turn`; the others' sleep on `arrived`. */
+static _Atomic(uint64_t) goal = UINT64_MAX;
+static _Atomic(uint32_t) turn, arrived;
 
 unsigned load_draw(unsigned *s)
 {
@@ -96,14 +105,30 @@ void load_operation(unsigned *s)
         malloc_trim(0);
 }
 
+/* Sleeps while `*word` is `seen`, a tenth of a second at most. */
+static void sleep_on(_Atomic(uint32_t) *word, uint32_t seen)
+{
+    struct timespec most = {0, 100000000};
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, &most, NULL, 0);
+}
+
+static void wake(_Atomic(uint32_t) *word)
+{
+    ++*word;
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
 /* One life. */
 static void *thread_main(void *arg)
 {
-    struct load_count *mine = arg;
-    unsigned s = (unsigned)mine->operations * 2654435761u + (unsigned)(mine - counted);
+    struct count *mine = arg;
+    unsigned s = (unsigned)mine->operations * 2654435761u + (unsigned)(mine - counts);
     for (unsigned left = 500 + load_draw(&s) % 4000; left != 0 && !stop; left--) {
         load_operation(&s);
-        mine->operations++;
+        if (++mine->operations >= goal)
+            wake(&arrived);
+        for (uint32_t seen = turn; mine->operations >= goal && !stop; seen = turn)
+            sleep_on(&turn, seen);
     }
     return NULL;
 }
@@ -119,9 +144,8 @@ static void *keeper_main(void *arg)
     return NULL;
 }
 
-void load_start(struct load_count counts[LOAD_THREADS])
+void load_start(void)
 {
-    counted = counts;
     for (int i = 0; i < LOAD_THREADS; i++)
         if (pthread_create(&keepers[i], NULL, keeper_main, &counts[i]) != 0)
             abort();
@@ -130,6 +154,7 @@ void load_start(struct load_count counts[LOAD_THREADS])
 long load_finish(void)
 {
     stop = 1;
+    wake(&turn);
     for (int i = 0; i < LOAD_THREADS; i++)
         pthread_join(keepers[i], NULL);
     for (int i = 0; i < LOAD_SLOTS; i++)
@@ -137,19 +162,30 @@ long load_finish(void)
     return damaged;
 }
 
-int load_progress(struct load_count counts[LOAD_THREADS], uint64_t operations, int seconds)
+void load_in_turns(void)
 {
-    uint64_t goal[LOAD_THREADS];
+    goal = 0;
+}
+
+int load_progress(uint64_t operations, int seconds)
+{
+    uint64_t want[LOAD_THREADS];
+    int in_turns = goal != UINT64_MAX;
     time_t end = time(NULL) + seconds + 1;
     for (int i = 0; i < LOAD_THREADS; i++)
-        goal[i] = counts[i].operations + operations;
+        want[i] = in_turns ? goal + operations : counts[i].operations + operations;
+    if (in_turns) {
+        goal += operations;
+        wake(&turn);
+    }
     for (int i = 0; i < LOAD_THREADS;) {
-        if (counts[i].operations >= goal[i])
+        uint32_t seen = arrived;
+        if (counts[i].operations >= want[i])
             i++;
         else if (time(NULL) > end)
             return 0;
         else
-            sched_yield();
+            sleep_on(&arrived, seen);
     }
     return 1;
 }

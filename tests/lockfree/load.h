@@ -1,7 +1,7 @@
 /*
  * Threads that must get on while another one is stopped: each allocates by every call of the family, hands blocks to
  * the others through a table, checks and frees what it finds there, and ends after some thousand operations, to be
- * followed by a new one. They count their operations where another process may look.
+ * followed by a new one. They count their operations.
  */
 #ifndef ASH_TESTS_LOAD_H
 #define ASH_TESTS_LOAD_H
@@ -11,10 +11,6 @@
 #include <stdint.h>
 
 enum { LOAD_THREADS = 3, LOAD_SLOTS = 1024 };
-
-struct load_count {
-    _Alignas(64) _Atomic(uint64_t) operations;
-};
 
 extern _Atomic(unsigned char *) load_slots[LOAD_SLOTS];
 
@@ -33,11 +29,14 @@ void load_free(unsigned char *p);
 /* A usual operation on the table. */
 void load_operation(unsigned *s);
 
-/* Starts the threads, which count on `counts`; ends them and empties the table: the number of damaged blocks. */
-void load_start(struct load_count counts[LOAD_THREADS]);
+/* Starts the threads; ends them and empties the table: the number of damaged blocks. */
+void load_start(void);
 long load_finish(void);
 
-/* Waits until each thread has made `operations` more: false when one did not in `seconds`. */
-int load_progress(struct load_count counts[LOAD_THREADS], uint64_t operations, int seconds);
+/* To be called before load_start: the threads sleep but for what load_progress lets them do. */
+void load_in_turns(void);
+
+/* Waits until each thread has made `operations` more: false when one did not in `seconds`. Fine in a signal handler. */
+int load_progress(uint64_t operations, int seconds);
 
 #endif

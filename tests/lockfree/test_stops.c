@@ -32,7 +32,6 @@ struct victim {
     unsigned seed;
 };
 
-static struct load_count counts[LOAD_THREADS];
 static __thread struct victim *self; /* NULL in all other threads, which are never stopped */
 static _Atomic(int) stops[LIBRARY_FUNCTIONS_MAX];
 static _Atomic(int) quota;           /* stops that a function may have by now */
@@ -260,7 +259,7 @@ int main(void)
     struct sigaction action = {.sa_sigaction = on_stop, .sa_flags = SA_SIGINFO | SA_RESTART};
     sigaction(SIGUSR1, &action, NULL);
     pthread_t keepers[VICTIMS];
-    load_start(counts);
+    load_start();
     for (int i = 0; i < VICTIMS; i++) {
         victims[i].where = -1;
         victims[i].seed = (unsigned)time(NULL) + (unsigned)i * 977;
@@ -270,7 +269,7 @@ int main(void)
     int stopped = 0, rounds = 0, good = 1;
     for (quota = 1; stopped < goal && rounds < goal && good; rounds++) {
         stopped += stop_all(&seed);
-        good = load_progress(counts, operations, PATIENCE);
+        good = load_progress(operations, PATIENCE);
         if (good)
             release_all();
         else
