@@ -11,6 +11,12 @@
 #include <unistd.h>
 
 _Atomic(unsigned char *) load_slots[LOAD_SLOTS];
+_Atomic(int) load_grows;
+
+enum { GROWN_MAX = 4096 };
+
+static void *_Atomic kept[GROWN_MAX];
+static _Atomic(int) grown;
 
 static pthread_t keepers[LOAD_THREADS];
 static struct count {
@@ -88,6 +94,14 @@ static size_t draw_size(unsigned *s)
     }
 }
 
+/* Fresh address space for the allocator: a block that stays and is never touched. */
+static void grow(void)
+{
+    int i = grown < GROWN_MAX ? grown++ : GROWN_MAX;
+    if (i < GROWN_MAX)
+        kept[i] = malloc((size_t)4 << 20);
+}
+
 void load_operation(unsigned *s)
 {
     size_t n = draw_size(s);
@@ -103,6 +117,8 @@ void load_operation(unsigned *s)
     load_free(atomic_exchange(&load_slots[load_draw(s) % LOAD_SLOTS], p));
     if (load_draw(s) % 8192 == 0)
         malloc_trim(0);
+    if (load_grows && load_draw(s) % 1024 == 0)
+        grow();
 }
 
 /* Sleeps while `*word` is `seen`, a tenth of a second at most. */
@@ -159,6 +175,8 @@ long load_finish(void)
         pthread_join(keepers[i], NULL);
     for (int i = 0; i < LOAD_SLOTS; i++)
         load_free(atomic_exchange(&load_slots[i], NULL));
+    for (int i = 0; i < GROWN_MAX; i++)
+        free(kept[i]);
     return damaged;
 }
 

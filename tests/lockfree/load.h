@@ -14,6 +14,9 @@ enum { LOAD_THREADS = 3, LOAD_SLOTS = 1024 };
 
 extern _Atomic(unsigned char *) load_slots[LOAD_SLOTS];
 
+/* Set: operations ask for fresh address space now and then, up to 16 GiB of it, which they do not touch. */
+extern _Atomic(int) load_grows;
+
 /* The next number of a sequence whose state is `*s`. */
 unsigned load_draw(unsigned *s);
 

@@ -109,8 +109,12 @@ static void large(void)
     free(p);
     load_free(wall);
     free(calloc(1, 66000));
-    free(malloc((size_t)30 << 20)); /* fresh chunks */
 }
+
+static void grow(void) { load_grows = 1; }
+
+static void fresh_chunks(void) { hold(1, (size_t)20 << 20); }
+static void drop_one(void) { drop(1); }
 
 static void refused(void) { free(malloc(impossible)); }
 
@@ -166,6 +170,7 @@ static const struct path {
     {"the rest of the family", nothing, family, nothing},
     {"statistics", nothing, statistics, nothing},
     {"a thread's end", life, NULL, drop_all},
+    {"fresh chunks", grow, fresh_chunks, drop_one}, /* the last: walks over all chunks get longer */
 };
 
 /* ---- stepping ---- */

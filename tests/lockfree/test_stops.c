@@ -255,10 +255,11 @@ int main(void)
     }
     int is_long = getenv("ASH_TEST_LONG") != NULL;
     int goal = is_long ? 480 : 200;
-    uint64_t operations = is_long ? 1000000 : 20000;
+    uint64_t operations = is_long ? 1000000 : 30000;
     struct sigaction action = {.sa_sigaction = on_stop, .sa_flags = SA_SIGINFO | SA_RESTART};
     sigaction(SIGUSR1, &action, NULL);
     pthread_t keepers[VICTIMS];
+    load_grows = 1;
     load_start();
     for (int i = 0; i < VICTIMS; i++) {
         victims[i].where = -1;
