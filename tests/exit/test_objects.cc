@@ -73,9 +73,9 @@ static void test_threads()
 {
     uint64_t before = 0;
     for (int round = 0; round < 100; round++) {
-        std::vector<std::thread> threads;
+        std::thread threads[10];
         for (int i = 0; i < 10; i++)
-            threads.emplace_back(thread_main, i + round);
+            threads[i] = std::thread(thread_main, i + round);
         for (auto &t : threads)
             t.join();
         if (round == 50)
