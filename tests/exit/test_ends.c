@@ -1,7 +1,7 @@
 /*
- * More ends, each repeated while eight threads allocate: exit with handlers of atexit and on_exit, and one that runs after
- * every ELF destructor, the library's too; pthread_exit of the first thread, whose others go on; threads that are
- * cancelled. The statistics that are written at that moment are a whole JSON object, and nothing hangs: alarms watch.
+ * More ends, each repeated while eight threads allocate: exit with handlers of atexit and on_exit, and one that runs
+ * after every ELF destructor, the library's too; pthread_exit of the first thread, whose others go on; threads that are
+ * cancelled. The statistics written at that moment are a whole JSON object, and nothing hangs: alarms watch.
  * ASH_TEST_LONG=1: ten times as often.
  */
 #include "ashlar/ashlar.h"
