@@ -2,8 +2,8 @@
  * Out of memory at every entry point: in a process that has allocated next to nothing, and in one whose caches are warm,
  * each call of the family meets a system that refuses its n-th mapping (or all from the n-th on), for n = 1, 2, 3 … until
  * it asks for no more. A refused mapping may be got over. Where the call fails it says ENOMEM as its standard wants, a
- * block handed in is as it was, and the same call works when memory is back. Linked against the core with its mapping
- * functions wrapped.
+ * block handed in is as it was, and the same call works when memory is back, and ten more refusals
+ * lose no memory. Linked against the core with its mapping functions wrapped.
  */
 #include "ashlar/ashlar.h"
 #include "tap.h"
@@ -69,6 +69,7 @@ enum { KIB = 1 << 10, MIB = 1 << 20, GOOD = 0, REFUSED = 1, WRONG = 2 };
 
 static unsigned char *given; /* a block that realloc is called with, of given_size bytes */
 static size_t given_size;
+static void *wall;
 
 static int by_errno(void *p, size_t n)
 {
@@ -181,14 +182,16 @@ static int act(int entry)
     }
 }
 
-enum { ENTRIES = 26, FIRST_RESIZE = 22 };
+enum { ENTRIES = 26, FIRST_RESIZE = 22, REPEATS = 10 };
 
 static void give_block(int entry, size_t n)
 {
     if (entry < FIRST_RESIZE)
         return;
+    free(wall);
     given = malloc(n);
     given_size = n;
+    wall = malloc(100000); /* behind it, as a rule: it cannot grow in place */
     for (size_t i = 0; i < n; i++)
         given[i] = (unsigned char)(i * 7);
 }
@@ -201,24 +204,45 @@ struct trial {
     size_t n; /* of the block to be resized */
 };
 
-/* Exit status: 0 the call worked though a mapping was refused, 1 it was refused, 2 wrong, 3 no refusal took place. */
+static uint64_t used_after_trim(void)
+{
+    struct ash_stats s = {.struct_size = sizeof s};
+    ash_trim();
+    ash_stats_get(&s);
+    return s.used_bytes;
+}
+
+/* The call, its n-th mapping refused. */
+static int refuse(const struct trial *t)
+{
+    give_block(t->entry, t->n);
+    calls = 0;
+    fail_at = t->at;
+    fail_count = t->count;
+    int answer = act(t->entry);
+    fail_count = 0;
+    return answer;
+}
+
+/* Exit status: 0 the call worked though a mapping was refused, 1 it was refused, 2 wrong, 3 no refusal took place, 4 leaks. */
 static int try(const struct trial *t)
 {
     if (t->warm)
         for (size_t n = 1; n < 100000; n += 1 + n / 3)
             free(malloc(n));
-    give_block(t->entry, t->n);
-    calls = 0;
-    fail_at = t->at;
-    fail_count = t->count;
-    int first = act(t->entry);
+    int first = refuse(t);
     int reached = calls >= t->at;
-    fail_count = 0;
     if (first == WRONG || (first == REFUSED && !reached) || ash_verify() != 0)
         return 2;
     give_block(t->entry, t->n);
     if (act(t->entry) != GOOD || ash_verify() != 0)
         return 2;
+    uint64_t used = used_after_trim();
+    for (int i = 0; i < REPEATS; i++)
+        if (refuse(t) == WRONG)
+            return 2;
+    if (used_after_trim() > used + REPEATS * 64 * KIB / 2)
+        return 4; /* a refusal leaks */
     return reached ? first : 3;
 }
 
