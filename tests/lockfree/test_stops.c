@@ -169,6 +169,15 @@ static void *keeper_main(void *arg)
 
 /* ---- stopping them ---- */
 
+static void stand_still(struct victim *v, int function)
+{
+    struct timespec nap = {0, 200000};
+    v->where = function;
+    while (wanted)
+        nanosleep(&nap, NULL);
+    v->where = -1;
+}
+
 static void on_stop(int signal, siginfo_t *info, void *context)
 {
     (void)signal;
@@ -182,11 +191,8 @@ static void on_stop(int signal, siginfo_t *info, void *context)
     }
     if (f < 0)
         misses++;
-    struct timespec nap = {0, 200000};
-    for (v != NULL ? v->where = f : 0; f >= 0 && wanted;)
-        nanosleep(&nap, NULL);
-    if (f >= 0)
-        v->where = -1;
+    else
+        stand_still(v, f);
     errno = saved;
 }
 

@@ -162,7 +162,7 @@ static int act(int entry)
     case 7: return by_errno(aligned_alloc(16 * MIB, 5 * MIB), 5 * MIB);
     case 8: return memaligned(4096, 5000);
     case 9: return memaligned(2 * MIB, 9 * MIB);
-    case 10: return by_errno(memalign(1000, 1000), 1000);
+    case 10: return by_errno(memalign(1024, 1000), 1000);
     case 11: return by_errno(valloc(5 * MIB), 5 * MIB);
     case 12: return by_errno(pvalloc(1), 1);
     case 13: return by_errno(reallocarray(NULL, 1000, 9000), 9000000);
