@@ -15,8 +15,37 @@ is "$(grep -cE '^_Z(nw|na|dl|da)' "$scratch/exported")" 20 "the twenty C++ opera
 is "$(grep -vE '^(ash_|_Z(nw|na|dl|da)|mall|(c|re|v|pv)alloc$|reallocarray$|c?free|aligned_alloc$|posix_memalign$|memalign$)'"${libc_names:-}" \
     "$scratch/exported")" "" "nothing else is"
 is "$(readelf -d "$LIBASHLAR" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sed 's/\.so.*//' | tr '\n' ' ')" "libc " "needs libc alone"
-is "$(nm -D --undefined-only "$LIBASHLAR" | grep -E 'mutex|cond_|rwlock|spin_|sem_|futex|once|fopen|pthread_create')" \
-    "" "no lock, no condition, no thread among what it calls"
+
+# No lock. What every object of the library takes from outside is listed here, with who needs it; nobody waits in it:
+#   errno, environ, getauxval, clock_gettime    words of libc, the vDSO
+#   mem*, str*                                  leaves
+#   pthread_key_create, pthread_setspecific     heap/thread alone: the first at boot; the other at a thread's first slow path,
+#                                               where neither glibc nor musl takes a lock
+#   sigaction, fstat                            system calls, for statistics
+#   abort                                       the end
+#   fprintf, fwrite, fflush, fileno, stderr     preload/glibc alone: malloc_info and malloc_stats write to a FILE
+#   dlopen, dlsym, dlclose, the C++ runtime     preload/operators alone: an operator new that has failed
+archives="$top_builddir/.libs/libcore.a $top_builddir/.libs/libfront.a"
+# shellcheck disable=SC2086 # a list of words, here and below
+nm -uA $archives | sed -E 's,^.*:(libfront_la-)?([a-z_]*)\.o: *[UwvV] ,\2 ,; s,@.*,,' | sort -u >"$scratch/needs"
+# shellcheck disable=SC2086
+nm -gA --defined-only $archives | awk '{ print $NF }' | sort -u >"$scratch/own"
+is "$(awk 'NR == FNR { own[$1]; next } !($2 in own)' "$scratch/own" "$scratch/needs" |
+    grep -vE ' (_*errno_location|_*environ|getauxval|__libc_stack_end|clock_gettime|_GLOBAL_OFFSET_TABLE_)$' |
+    grep -vE ' (bcmp|mem(chr|cmp|cpy|move|set)|str(chr|cspn|len|ncmp)|strnlen)$' |
+    grep -vE ' (__[a-z]*di2|__[a-z]*_chk|__stack_chk_.*|__aarch64_.*|_*gcov_.*|__(asan|ubsan|tsan|llvm)_.*)$' | tr '\n' ',')" \
+    "check abort,glibc fflush,glibc fileno,glibc fprintf,glibc fwrite,glibc stderr,\
+operators _ZSt15get_new_handlerv,operators _ZSt17__throw_bad_allocv,operators abort,operators dlclose,operators dlopen,\
+operators dlsym,os_file fstat,os_process sigaction,thread pthread_key_create,thread pthread_setspecific," \
+    "no object calls anything that could wait"
+is "$(awk '$2 == "os_yield" { print $1 }' "$scratch/needs" | tr '\n' ' ')" "boot dump " \
+    "two may yield: the second of two first calls of a process, and statistics at exit, for a second at most"
+is "$(awk '$2 == "thread_boot" || $2 == "os_signal_handle" { print $1 }' "$scratch/needs" | tr '\n' ' ')" "boot dump " \
+    "the exit key is made at boot alone, signals are handled for statistics alone"
+# The system calls that are made without libc. ppoll waits for a pipe that is full, in a write of statistics or a message.
+is "$(grep -rhoE '\bSYS_[a-z_0-9]+' "$top_srcdir/src" "$top_srcdir/preload" | sort -u | tr '\n' ' ')" \
+    "SYS_close SYS_fcntl SYS_getcwd SYS_getpid SYS_getrandom SYS_madvise SYS_mmap SYS_mprotect SYS_mremap SYS_munmap SYS_openat SYS_ppoll \
+SYS_read SYS_rt_sigpending SYS_rt_sigprocmask SYS_rt_sigtimedwait SYS_sched_yield SYS_write " "no system call is a futex"
 is "$(find "$top_builddir/src" "$top_builddir/preload" -name '*.o' ! -name '*operators.o' -exec nm -uA {} + | grep -E ' (dlsym|dlopen)')" \
     "" "nothing is looked up by name but what a failed operator new throws with"
 is "$(readelf -lW "$LIBASHLAR" | grep -cE 'GNU_STACK.* RWE|RWE')" 0 "no page is writable and executable"

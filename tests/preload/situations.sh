@@ -61,6 +61,43 @@ is "$(run ./deep)" "deep" "RTLD_DEEPBIND: a plugin keeps to its own malloc"
 is "$(ASHLAR_ON_ERROR=warn run ./deep mix | sed 's/0x[0-9a-f]*/P/')" "deep
 ashlar: free of foreign pointer P" "RTLD_DEEPBIND: a block that crosses over is named, not obeyed"
 
+# Plugins that come and go while threads allocate; their blocks stay good, their destructors free what is left.
+cat >guest.c <<'END'
+#include <stdlib.h>
+#include <string.h>
+static char *at_load, *last;
+__attribute__((constructor)) static void come(void) { at_load = malloc(3000); }
+__attribute__((destructor)) static void go(void) { free(at_load); free(last); free(malloc(70000)); }
+char *guest_make(size_t n) { free(last); last = strdup("guest"); return memset(malloc(n), 5, n); }
+END
+$CC -O1 -fPIC -shared -o guest.so guest.c
+build host -ldl -pthread <<'END'
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+static _Atomic int stop;
+static void *busy(void *arg) { while (!stop) free(malloc(100 + (size_t)arg * 999)); return NULL; }
+int main(void) {
+    char *left[300]; pthread_t t[4];
+    for (long i = 0; i < 4; i++) pthread_create(&t[i], NULL, busy, (void *)i);
+    for (int i = 0; i < 300; i++) {
+        void *h = dlopen("./guest.so", RTLD_NOW);
+        if (!h) return puts(dlerror());
+        left[i] = ((char *(*)(size_t))dlsym(h, "guest_make"))(100 + (size_t)i * 50);
+        dlclose(h);
+        if (dlopen("./guest.so", RTLD_NOW | RTLD_NOLOAD)) return puts("it stayed");
+    }
+    stop = 1;
+    for (int i = 0; i < 4; i++) pthread_join(t[i], NULL);
+    for (int i = 0; i < 300; i++) { if (left[i][99] != 5) return puts("damaged"); free(left[i]); }
+    int (*verify)(void) = (int (*)(void))dlsym(RTLD_DEFAULT, "ash_verify");
+    return printf("300 plugins, %d faults\n", verify ? verify() : -1) < 0;
+}
+END
+is "$(run ./host)" "300 plugins, 0 faults" "plugins that are closed while threads allocate"
+
 # LD_AUDIT puts a second libc, with its own malloc, beside the first.
 cat >audit.c <<'END'
 unsigned la_version(unsigned v) { return v; }
