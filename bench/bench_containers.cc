@@ -8,6 +8,8 @@
  *
  *   LD_PRELOAD=.../libashlar.so bench_containers --benchmark_filter=map
  */
+#include "random.hh"
+
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -25,24 +27,6 @@
 #include <vector>
 
 namespace {
-
-class random_numbers {
-public:
-    explicit random_numbers(uint64_t seed) : state((seed + 1) * 0x9E3779B97F4A7C15u | 1) {}
-
-    uint64_t next()
-    {
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        return state * 0x2545F4914F6CDD1Du;
-    }
-
-    size_t below(size_t n) { return static_cast<size_t>(((next() >> 32) * n) >> 32); }
-
-private:
-    uint64_t state;
-};
 
 random_numbers numbers_of(const benchmark::State &state)
 {

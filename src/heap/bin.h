@@ -7,9 +7,9 @@
  * go in and out), and starts over when the class was idle for a housekeeping round, which also
  * sends the blocks home. Batches of refills double from a few blocks on, up to BATCH_BYTES.
  *
- * When a list is full, its older half goes home: own blocks to their slabs' bitmaps, others'
- * grouped by slab, one compare-and-swap a group (the batching at the sender of Filipowicz et al.,
- * BatchIt, ISMM 2024).
+ * A list that is full becomes the class's spare one, which the next miss takes back as it is; the
+ * spare one of before goes home: own blocks to their slabs' bitmaps, others' grouped by slab, one
+ * compare-and-swap a group (the batching at the sender of Filipowicz et al., BatchIt, ISMM 2024).
  */
 #ifndef ASH_BIN_H
 #define ASH_BIN_H
@@ -54,7 +54,10 @@ struct block *bin_refill(struct heap *h, unsigned cls);
 /* What the bits BIN_FULL and BIN_TICK of a list's word ask for: room is made, hits are put away. */
 void bin_attend(struct heap *h, unsigned cls);
 
-/* Frees one block past the list; `h` may be a heap that is not real. */
+/* Sends one block home, whose free has been counted; `h` may be a heap that is not real. */
+void bin_send(struct heap *h, unsigned cls, struct block *p);
+
+/* Frees one block past the list; `h` likewise. */
 void bin_free_direct(struct heap *h, unsigned cls, void *p);
 
 /* Sends every block home. */

@@ -3,6 +3,7 @@
 #include "heap/boot.h"
 #include "heap/error.h"
 #include "heap/hard.h"
+#include "heap/hardlarge.h"
 #include "heap/large.h"
 #include "heap/remote.h"
 #include "heap/slabs.h"
@@ -47,7 +48,7 @@ static void give_up(struct heap *h)
     thread_round();
     bin_drain(h);
     hard_flush(h);
-    hard_reap();
+    hardlarge_reap();
     slabs_collect(h);
     slabs_shrink(h);
     slabs_reap(h);

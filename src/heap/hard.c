@@ -6,10 +6,10 @@
  */
 #include "heap/hard.h"
 
+#include "heap/bin.h"
 #include "heap/canary.h"
 #include "heap/error.h"
 #include "heap/hardlarge.h"
-#include "heap/remote.h"
 #include "heap/slabs.h"
 #include "mem/meta.h"
 #include "os/os_mem.h"
@@ -123,14 +123,8 @@ void *hard_alloc(struct heap *h, size_t n, size_t align)
 static void go_home(struct heap *h, struct block *p)
 {
     unsigned cls = classmap_at(p);
-    struct slab *s = slab_of(cls, p);
     cleared_check(p, 0, sizeof *p);
-    if (load_relaxed(&s->owner) == h) {
-        slabs_put(h, s, p);
-        return;
-    }
-    heap_count_up(h, cls, remote_frees, 1);
-    remote_push(s, (struct chain){p, p, 1});
+    bin_send(h, cls, p);
 }
 
 static void small_free(struct heap *h, unsigned cls, void *p)
@@ -204,9 +198,4 @@ void hard_flush(struct heap *h)
         if (p != NULL)
             go_home(h, p);
     }
-}
-
-void hard_reap(void)
-{
-    hardlarge_reap();
 }

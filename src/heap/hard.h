@@ -46,7 +46,4 @@ bool hard_resize(struct heap *h, void *p, size_t n);
 /* Sends home what waits in the heap's quarantine. */
 void hard_flush(struct heap *h);
 
-/* Gives up large blocks that wait, for when there is no memory. */
-void hard_reap(void);
-
 #endif

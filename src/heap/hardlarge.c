@@ -47,16 +47,9 @@ void *hardlarge_alloc(struct heap *h, size_t n, size_t align)
     if (!r.zero)
         memset(p, 0, n);
     struct slab *s = chunk_header(unit);
-    s->unit = (uint32_t)unit;
-    s->units = (uint32_t)units;
     s->guard = (uint32_t)guard;
-    s->bytes = n;
-    s->cls = 0;
     canary_fill(p, n, page_end(n));
-    store_release(&s->kind, UNIT_LARGE); /* the fields above; pairs with large_find */
-    counter_add(&h->of[0].misses, 1);
-    counter_add(&h->of[0].taken, n);
-    return p;
+    return large_open(h, unit, units, n);
 }
 
 /* Makes the run usable again and gives it to the reserve; the system may refuse: it stays lost. */
@@ -76,20 +69,16 @@ static void slot_put(unsigned slot, uint64_t run)
 void hardlarge_free(struct heap *h, void *p)
 {
     struct slab *s = large_find("free", p);
-    uint32_t kind = UNIT_LARGE;
     if (s == NULL)
         return;
     size_t unit = s->unit - s->guard;
     size_t units = s->guard + s->units + 1;
     size_t n = s->bytes;
-    if (!atomic_compare_exchange_strong_explicit(&s->kind, &kind, UNIT_FREED, memory_order_relaxed,
-                                                 memory_order_relaxed)) {
+    if (!large_close(h, s)) {
         error_double_free(p);
         return;
     }
     canary_check(p, n, page_end(n));
-    heap_count_up(h, 0, direct, 1);
-    heap_count_up(h, 0, flushed, n);
     if (units > WAIT_UNITS) {
         give(unit, units);
         return;

@@ -21,6 +21,19 @@ ASH_INLINE size_t bytes_for(size_t n)
     return align_up(n, os_page_size());
 }
 
+void *large_open(struct heap *h, size_t unit, size_t units, size_t bytes)
+{
+    struct slab *s = chunk_header(unit);
+    s->unit = (uint32_t)unit;
+    s->units = (uint32_t)units;
+    s->bytes = bytes;
+    s->cls = 0;
+    store_release(&s->kind, UNIT_LARGE); /* the fields above; pairs with large_find */
+    counter_add(&h->of[0].misses, 1);
+    counter_add(&h->of[0].taken, bytes);
+    return slab_base(s);
+}
+
 void *large_alloc(struct heap *h, size_t n, size_t align, bool *zero)
 {
     if (n > PTRDIFF_MAX)
@@ -33,16 +46,8 @@ void *large_alloc(struct heap *h, size_t n, size_t align, bool *zero)
         reserve_give(r.unit, units);
         return NULL;
     }
-    struct slab *s = chunk_header(r.unit);
-    s->unit = (uint32_t)r.unit;
-    s->units = (uint32_t)units;
-    s->bytes = bytes_for(n);
-    s->cls = 0;
-    store_release(&s->kind, UNIT_LARGE); /* the fields above; pairs with large_find */
     *zero = r.zero;
-    counter_add(&h->of[0].misses, 1);
-    counter_add(&h->of[0].taken, s->bytes);
-    return slab_base(s);
+    return large_open(h, r.unit, units, bytes_for(n));
 }
 
 /* The large block that `unit` lies inside of; for messages only, since it searches. */
@@ -95,17 +100,24 @@ struct slab *large_find(const char *verb, const void *p)
     return NULL;
 }
 
-bool large_free(struct heap *h, struct slab *s)
+bool large_close(struct heap *h, struct slab *s)
 {
     size_t bytes = s->bytes;
-    uint32_t unit = s->unit;
-    uint32_t units = s->units;
     uint32_t kind = UNIT_LARGE;
     if (!atomic_compare_exchange_strong_explicit(&s->kind, &kind, UNIT_FREED, memory_order_relaxed,
                                                  memory_order_relaxed))
         return false;
     heap_count_up(h, 0, direct, 1);
     heap_count_up(h, 0, flushed, bytes);
+    return true;
+}
+
+bool large_free(struct heap *h, struct slab *s)
+{
+    uint32_t unit = s->unit;
+    uint32_t units = s->units;
+    if (!large_close(h, s))
+        return false;
     reserve_give(unit, units);
     return true;
 }

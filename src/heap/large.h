@@ -21,6 +21,14 @@ void *large_alloc(struct heap *h, size_t n, size_t align, bool *zero);
  */
 struct slab *large_find(const char *verb, const void *p);
 
+/*
+ * The two halves that hardened mode has in common: the block in a run that has a header begins, its
+ * address; and ends, its run now being the caller's. False: another thread freed it at the same
+ * moment.
+ */
+void *large_open(struct heap *h, size_t unit, size_t units, size_t bytes);
+bool large_close(struct heap *h, struct slab *s);
+
 /* False: another thread freed it at the same moment. */
 bool large_free(struct heap *h, struct slab *s);
 

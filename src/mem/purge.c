@@ -53,7 +53,7 @@ static size_t units_purge(size_t chunk, uint64_t old)
     struct chunk *c = &chunks[chunk];
     uint64_t seen = load_relaxed(&c->free);
     while ((old &= seen) != 0 && !cas_acquire(&c->free, &seen, seen & ~old))
-        ; /* pairs with claims */
+        ; /* pairs with the release of whoever freed the units */
     if (old == 0)
         return 0;
     uint64_t done = pages_purge(chunk, old & load_relaxed(&c->dirty));

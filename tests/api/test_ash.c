@@ -3,7 +3,7 @@
  * it does to errno, and that every block is counted once. Runs itself again with ASHLAR_GRAIN=16.
  */
 #include "ashlar/ashlar.h"
-#include "tap.h"
+#include "again.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -323,17 +323,7 @@ int main(int argc, char **argv)
     test_limit();
     test_trim();
     test_verify();
-    int status = 0;
-    if (argc == 1) {
-        pid_t child = fork();
-        if (child == 0) {
-            setenv("ASHLAR_GRAIN", "16", 1);
-            dup2(STDERR_FILENO, STDOUT_FILENO);
-            execl("/proc/self/exe", argv[0], "again", (char *)NULL);
-            _exit(99);
-        }
-        waitpid(child, &status, 0);
-        is_int(status, 0, "all of it in grain 16 (points on standard error)");
-    }
+    if (argc == 1)
+        run_again_in_grain_16(argv);
     return tap_done();
 }

@@ -5,7 +5,7 @@
 #include "ashlar/ashlar.h"
 
 extern "C" {
-#include "tap.h"
+#include "again.h"
 }
 
 #include <cstdint>
@@ -287,17 +287,7 @@ int main(int argc, char **argv)
         test_failure(m);
     ok(live() == before, "failures leave nothing");
     test_expressions();
-    int status = 0;
-    if (argc == 1) {
-        pid_t child = fork();
-        if (child == 0) {
-            setenv("ASHLAR_GRAIN", "16", 1);
-            dup2(STDERR_FILENO, STDOUT_FILENO);
-            execl("/proc/self/exe", argv[0], "again", static_cast<char *>(nullptr));
-            _exit(99);
-        }
-        waitpid(child, &status, 0);
-        is_int(status, 0, "all of it in grain 16 (points on standard error)");
-    }
+    if (argc == 1)
+        run_again_in_grain_16(argv);
     return tap_done();
 }

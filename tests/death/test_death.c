@@ -3,7 +3,7 @@
  * runs in a child whose standard error is read; a case prints the pointer that it is about to misuse first.
  */
 #include "ashlar/ashlar.h"
-#include "tap.h"
+#include "again.h"
 
 #include <malloc.h>
 #include <pthread.h>
@@ -289,19 +289,9 @@ int main(int argc, char **argv)
         is_str(said, want, deaths[i].name);
         ok(warn ? status == 0 : WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, warn ? "goes on" : "aborts");
     }
-    if (argc == 1)
-        for (int i = 0; i < 2; i++) {
-            pid_t child = fork();
-            if (child == 0) {
-                setenv(i == 0 ? "ASHLAR_ON_ERROR" : "ASHLAR_GRAIN", i == 0 ? "warn" : "16", 1);
-                dup2(STDERR_FILENO, STDOUT_FILENO);
-                execl("/proc/self/exe", argv[0], "again", (char *)NULL);
-                _exit(99);
-            }
-            int status;
-            waitpid(child, &status, 0);
-            is_int(status, 0, i == 0 ? "all of it with ASHLAR_ON_ERROR=warn (points on standard error)"
-                                     : "all of it in grain 16 (points on standard error)");
-        }
+    if (argc == 1) {
+        run_again(argv, "ASHLAR_ON_ERROR", "warn", "all of it with ASHLAR_ON_ERROR=warn (points on standard error)");
+        run_again_in_grain_16(argv);
+    }
     return tap_done();
 }

@@ -3,7 +3,7 @@
  * be named ends in a segmentation fault. Then what is no misuse, which has to work.
  */
 #include "ashlar/ashlar.h"
-#include "tap.h"
+#include "again.h"
 
 #include <malloc.h>
 #include <signal.h>
@@ -203,21 +203,11 @@ int main(int argc, char **argv)
 {
     if (argc == 1) {
         setenv("ASHLAR_HARDEN", "1", 1);
-        execl("/proc/self/exe", argv[0], "64", (char *)NULL);
+        execl("/proc/self/exe", argv[0], "hardened", (char *)NULL);
     }
     test_misuses();
     test_right();
-    if (strcmp(argv[1], "64") == 0) {
-        pid_t child = fork();
-        if (child == 0) {
-            setenv("ASHLAR_GRAIN", "16", 1);
-            dup2(STDERR_FILENO, STDOUT_FILENO);
-            execl("/proc/self/exe", argv[0], "16", (char *)NULL);
-            _exit(99);
-        }
-        int status;
-        waitpid(child, &status, 0);
-        is_int(status, 0, "all of it in grain 16 (points on standard error)");
-    }
+    if (strcmp(argv[1], "hardened") == 0)
+        run_again_in_grain_16(argv);
     return tap_done();
 }

@@ -6,6 +6,7 @@
  * lose no memory. Linked against the core with its mapping functions wrapped.
  */
 #include "ashlar/ashlar.h"
+#include "refuse.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -15,43 +16,14 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
-int __real_os_map_at(void *at, size_t n);
-void *__real_os_map(size_t n);
-void *__real_os_reserve(size_t n);
 int __real_os_commit(void *at, size_t n);
 int __real_os_move(void *from, void *to, size_t n);
-int __wrap_os_map_at(void *at, size_t n);
-void *__wrap_os_map(size_t n);
-void *__wrap_os_reserve(size_t n);
 int __wrap_os_commit(void *at, size_t n);
 int __wrap_os_move(void *from, void *to, size_t n);
 
 struct nothrow;
 void *_ZnwmRKSt9nothrow_t(size_t, const struct nothrow *);
 void *_ZnamSt11align_val_tRKSt9nothrow_t(size_t, size_t, const struct nothrow *);
-
-static _Atomic(long) calls, fail_at, fail_count;
-
-static int refused(void)
-{
-    long i = ++calls;
-    return i >= fail_at && i < fail_at + fail_count;
-}
-
-int __wrap_os_map_at(void *at, size_t n)
-{
-    return refused() ? -ENOMEM : __real_os_map_at(at, n);
-}
-
-void *__wrap_os_map(size_t n)
-{
-    return refused() ? NULL : __real_os_map(n);
-}
-
-void *__wrap_os_reserve(size_t n)
-{
-    return refused() ? NULL : __real_os_reserve(n);
-}
 
 int __wrap_os_commit(void *at, size_t n)
 {

@@ -4,6 +4,7 @@
  * Linked against the core with its mapping functions wrapped. Then RLIMIT_AS, and a full limit under threads.
  */
 #include "ashlar/ashlar.h"
+#include "refuse.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -12,37 +13,6 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-
-int __real_os_map_at(void *at, size_t n);
-void *__real_os_map(size_t n);
-void *__real_os_reserve(size_t n);
-int __wrap_os_map_at(void *at, size_t n);
-void *__wrap_os_map(size_t n);
-void *__wrap_os_reserve(size_t n);
-
-static _Atomic(long) calls, fail_at, fail_count;
-
-/* True for the calls number fail_at .. fail_at + fail_count - 1. */
-static int refused(void)
-{
-    long i = ++calls;
-    return i >= fail_at && i < fail_at + fail_count;
-}
-
-int __wrap_os_map_at(void *at, size_t n)
-{
-    return refused() ? -ENOMEM : __real_os_map_at(at, n);
-}
-
-void *__wrap_os_map(size_t n)
-{
-    return refused() ? NULL : __real_os_map(n);
-}
-
-void *__wrap_os_reserve(size_t n)
-{
-    return refused() ? NULL : __real_os_reserve(n);
-}
 
 enum { HELD = 400 };
 
