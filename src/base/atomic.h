@@ -11,7 +11,7 @@
  *  3. A counter has one writer. counter_add is a relaxed load and store, no locked instruction;
  *     readers merge what all writers hold and may see a count a moment old, never a torn one.
  *  4. Compare-and-swap takes the expected value by address, as C11 does, and is the weak form:
- *     callers loop.
+ *     callers loop. Where one attempt is the answer, cas_strong_*.
  *
  * There is no race that is called benign: ThreadSanitizer runs without a suppression file.
  */
@@ -42,6 +42,16 @@
 #define cas_acq_rel(p, expected, v)                                                                \
     atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_acq_rel,              \
                                           memory_order_acquire)
+
+#define cas_strong_relaxed(p, expected, v)                                                         \
+    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_relaxed,            \
+                                            memory_order_relaxed)
+#define cas_strong_release(p, expected, v)                                                         \
+    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_release,            \
+                                            memory_order_relaxed)
+#define cas_strong_acq_rel(p, expected, v)                                                         \
+    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acq_rel,            \
+                                            memory_order_acquire)
 
 #define add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
 #define sub_relaxed(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)

@@ -35,7 +35,7 @@ static void group_send(struct heap *h, struct group *g)
 {
     if (g->slab == NULL)
         return;
-    counter_add(&h->of[g->slab->cls].remote_frees, g->chain.count);
+    counter_add(&h->of[slab_class(g->slab)].remote_frees, g->chain.count);
     remote_push(g->slab, g->chain);
     g->slab = NULL;
 }
@@ -44,7 +44,7 @@ static void group_send(struct heap *h, struct group *g)
 static struct block *group_add(struct heap *h, struct group *groups, struct slab *s,
                                struct block *first)
 {
-    struct group *g = &groups[(s->unit / s->units) % GROUPS];
+    struct group *g = &groups[(s->unit / slab_units(s)) % GROUPS];
     struct block *last = first;
     struct block *next = first->next;
     unsigned count = 1;
@@ -193,7 +193,7 @@ void bin_attend(struct heap *h, unsigned cls)
 /* Up to `most` blocks of the class's slabs, of which the first has one. */
 static struct chain take_from(struct heap *h, struct slab *s, unsigned most)
 {
-    struct heap_class *hc = &h->of[s->cls];
+    struct heap_class *hc = &h->of[slab_class(s)];
     struct chain c = slab_take(s, most);
     if (s->free == 0)
         slabs_settle(h, s);

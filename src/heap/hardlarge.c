@@ -72,7 +72,7 @@ void hardlarge_free(struct heap *h, void *p)
     if (s == NULL)
         return;
     size_t unit = s->unit - s->guard;
-    size_t units = s->guard + s->units + 1;
+    size_t units = s->guard + slab_units(s) + 1;
     size_t n = s->bytes;
     if (!large_close(h, s)) {
         error_double_free(p);

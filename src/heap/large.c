@@ -25,9 +25,9 @@ void *large_open(struct heap *h, size_t unit, size_t units, size_t bytes)
 {
     struct slab *s = chunk_header(unit);
     s->unit = (uint32_t)unit;
-    s->units = (uint32_t)units;
+    store_relaxed(&s->units, (uint32_t)units);
     s->bytes = bytes;
-    s->cls = 0;
+    store_relaxed(&s->cls, 0);
     store_release(&s->kind, UNIT_LARGE); /* the fields above; pairs with large_find */
     counter_add(&h->of[0].misses, 1);
     counter_add(&h->of[0].taken, bytes);
@@ -50,15 +50,19 @@ void *large_alloc(struct heap *h, size_t n, size_t align, bool *zero)
     return large_open(h, r.unit, units, bytes_for(n));
 }
 
-/* The large block that `unit` lies inside of; for messages only, since it searches. */
-static struct slab *large_around(size_t unit)
+/*
+ * The first unit of the large block that `unit` lies inside of, or RESERVE_NONE; for messages only,
+ * since it searches. The block is not the caller's: it may be freed and its header be used again
+ * meanwhile, so of the header only atomic words are read.
+ */
+static size_t large_around(size_t unit)
 {
     for (size_t u = unit + 1; u-- > 0;) {
         struct slab *s = chunk_header_or_null(u);
-        if (s != NULL && load_acquire(&s->kind) == UNIT_LARGE) /* pairs with large_alloc */
-            return u + s->units > unit ? s : NULL;
+        if (s != NULL && load_acquire(&s->kind) == UNIT_LARGE) /* pairs with large_open */
+            return u + slab_units(s) > unit ? u : RESERVE_NONE;
     }
-    return NULL;
+    return RESERVE_NONE;
 }
 
 /* Says what is wrong with a pointer that is no block. */
@@ -69,17 +73,18 @@ static ASH_COLD void large_report(const char *verb, const void *p)
         error_foreign(verb, p);
         return;
     }
-    struct slab *around = large_around(unit);
-    if (around != NULL) {
-        error_interior(verb, p, slab_base(around));
+    size_t around = large_around(unit);
+    if (around != RESERVE_NONE) {
+        error_interior(verb, p, unit_address(around));
         return;
     }
     for (size_t k = 1; k <= 8; k *= 2) { /* a slab that was given back begins at one of these */
         struct slab *s = chunk_header_or_null(unit & ~(k - 1));
         if (s == NULL || load_relaxed(&s->kind) != UNIT_FREED)
             continue;
-        if (s->cls == 0 ? p == unit_address(unit) && k == 1
-                        : class_units(s->cls) == k && class_is_block(&size_classes.of[s->cls], p)) {
+        unsigned cls = slab_class(s);
+        if (cls == 0 ? p == unit_address(unit) && k == 1
+                     : class_units(cls) == k && class_is_block(&size_classes.of[cls], p)) {
             error_double_free(p);
             return;
         }
@@ -93,7 +98,7 @@ struct slab *large_find(const char *verb, const void *p)
     if (ASH_LIKELY(unit < WINDOW_UNITS && ((uintptr_t)p & (UNIT_BYTES - 1)) == 0)) {
         struct slab *s = chunk_header_or_null(unit);
         if (ASH_LIKELY(s != NULL &&
-                       load_acquire(&s->kind) == UNIT_LARGE)) /* pairs with large_alloc */
+                       load_acquire(&s->kind) == UNIT_LARGE)) /* pairs with large_open */
             return s;
     }
     large_report(verb, p);
@@ -104,8 +109,7 @@ bool large_close(struct heap *h, struct slab *s)
 {
     size_t bytes = s->bytes;
     uint32_t kind = UNIT_LARGE;
-    if (!atomic_compare_exchange_strong_explicit(&s->kind, &kind, UNIT_FREED, memory_order_relaxed,
-                                                 memory_order_relaxed))
+    if (!cas_strong_relaxed(&s->kind, &kind, UNIT_FREED))
         return false;
     heap_count_up(h, 0, direct, 1);
     heap_count_up(h, 0, flushed, bytes);
@@ -115,7 +119,7 @@ bool large_close(struct heap *h, struct slab *s)
 bool large_free(struct heap *h, struct slab *s)
 {
     uint32_t unit = s->unit;
-    uint32_t units = s->units;
+    uint32_t units = slab_units(s);
     if (!large_close(h, s))
         return false;
     reserve_give(unit, units);
@@ -129,15 +133,15 @@ static struct slab *move_pages(struct slab *s, size_t units)
     if (r.unit == RESERVE_NONE)
         return NULL;
     if (!chunk_ensure(r.unit, 1) ||
-        os_move(slab_base(s), unit_address(r.unit), (size_t)s->units << UNIT_SHIFT) != 0) {
+        os_move(slab_base(s), unit_address(r.unit), (size_t)slab_units(s) << UNIT_SHIFT) != 0) {
         reserve_give(r.unit, units);
         return NULL;
     }
     struct slab *t = chunk_header(r.unit);
     t->unit = (uint32_t)r.unit;
-    t->cls = 0;
+    store_relaxed(&t->cls, 0);
     store_relaxed(&s->kind, UNIT_FREED);
-    reserve_give(s->unit, s->units);
+    reserve_give(s->unit, slab_units(s));
     return t;
 }
 
@@ -148,16 +152,17 @@ void *large_resize(struct heap *h, struct slab *s, size_t n)
     size_t units = units_for(n);
     size_t old = s->bytes;
     bool zero;
-    if (units < s->units) {
-        reserve_give(s->unit + units, s->units - units);
-    } else if (units > s->units && !reserve_extend(s->unit + s->units, units - s->units, &zero)) {
+    if (units < slab_units(s)) {
+        reserve_give(s->unit + units, slab_units(s) - units);
+    } else if (units > slab_units(s) &&
+               !reserve_extend(s->unit + slab_units(s), units - slab_units(s), &zero)) {
         s = old >= MOVE_LEAST && chunk_window_is_remote() ? move_pages(s, units) : NULL;
         if (s == NULL)
             return NULL;
         heap_count_up(h, 0, direct, 1);
         heap_count_up(h, 0, misses, 1);
     }
-    s->units = (uint32_t)units;
+    store_relaxed(&s->units, (uint32_t)units);
     s->bytes = bytes_for(n);
     store_release(&s->kind, UNIT_LARGE); /* the fields above; pairs with large_find */
     heap_count_up(h, 0, flushed, old);

@@ -13,7 +13,8 @@ static _Atomic(uint64_t) orphan_count;
 
 static struct block *block_at(const struct slab *s, unsigned head)
 {
-    return head == 0 ? NULL : (struct block *)(slab_base(s) + (head - 1) * class_size(s->cls));
+    return head == 0 ? NULL
+                     : (struct block *)(slab_base(s) + (head - 1) * class_size(slab_class(s)));
 }
 
 ASH_INLINE unsigned word_head(uint64_t word)
@@ -31,7 +32,7 @@ static void inbox_push(struct heap *h, struct slab *s)
 
 static void orphan_push(struct slab *s)
 {
-    _Atomic(uint64_t) *stack = &orphans[s->cls];
+    _Atomic(uint64_t) *stack = &orphans[slab_class(s)];
     uint64_t head = load_relaxed(stack);
     uint64_t mine;
     do {
@@ -56,7 +57,7 @@ static struct slab *orphan_pop(unsigned cls)
 
 void remote_push(struct slab *s, struct chain c)
 {
-    uint64_t head = class_index(s->cls, c.head) + 1;
+    uint64_t head = class_index(slab_class(s), c.head) + 1;
     uint64_t seen = load_relaxed(&s->remote);
     uint64_t mine;
     do {

@@ -28,8 +28,8 @@ struct slab *slab_init(struct heap *h, size_t unit, unsigned cls, bool zero)
     store_relaxed(&s->owner, h);
     store_relaxed(&s->remote, 0);
     s->unit = (uint32_t)unit;
-    s->units = class_units(cls);
-    s->cls = (uint8_t)cls;
+    store_relaxed(&s->units, class_units(cls));
+    store_relaxed(&s->cls, (uint8_t)cls);
     s->next = s->prev = NULL;
     s->list = SLAB_UNLISTED;
     s->blocks = s->free = blocks;
@@ -41,13 +41,13 @@ struct slab *slab_init(struct heap *h, size_t unit, unsigned cls, bool zero)
         s->bits[words - 1] = bits_mask(0, blocks % WORD_BITS);
     s->summary = bits_mask(0, words);
     store_release(&s->kind, UNIT_SMALL); /* the record, for walks */
-    classmap_set(unit, s->units, cls);
+    classmap_set(unit, slab_units(s), cls);
     return s;
 }
 
 struct chain slab_take(struct slab *s, unsigned max)
 {
-    size_t size = class_size(s->cls);
+    size_t size = class_size(slab_class(s));
     char *base = slab_base(s);
     uint32_t fresh = s->zero ? s->fresh : s->blocks;
     uint32_t index = 0;
@@ -77,7 +77,7 @@ struct chain slab_take(struct slab *s, unsigned max)
 
 struct block *slab_put(struct slab *s, struct block *p)
 {
-    unsigned cls = s->cls;
+    unsigned cls = slab_class(s);
     uint64_t summary = s->summary;
     uint32_t count = 0;
     do {
@@ -123,7 +123,7 @@ struct block *slab_take_random(struct slab *s, uint64_t random, bool *fresh)
     *fresh = s->zero && index >= s->fresh;
     if (index >= s->fresh)
         s->fresh = index + 1;
-    return (struct block *)(slab_base(s) + index * class_size(s->cls));
+    return (struct block *)(slab_base(s) + index * class_size(slab_class(s)));
 }
 
 int slab_check(const struct slab *s)
@@ -138,8 +138,9 @@ int slab_check(const struct slab *s)
     if (s->blocks % WORD_BITS != 0)
         faults += (s->bits[words - 1] & ~bits_mask(0, s->blocks % WORD_BITS)) != 0;
     faults += count != s->free;
-    faults += s->blocks != class_blocks(s->cls) || s->units != class_units(s->cls);
-    for (unsigned i = 0; i < s->units; i++)
-        faults += load_relaxed(&classmap[s->unit + i]) != s->cls;
+    faults +=
+        s->blocks != class_blocks(slab_class(s)) || slab_units(s) != class_units(slab_class(s));
+    for (unsigned i = 0; i < slab_units(s); i++)
+        faults += load_relaxed(&classmap[s->unit + i]) != slab_class(s);
     return faults;
 }

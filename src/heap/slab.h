@@ -40,10 +40,11 @@ struct slab {
     _Atomic(uint32_t) link;       /* atomic: the next slab of an inbox or orphan stack, unit + 1 */
     _Atomic(uint32_t) kind;       /* atomic: enum unit_kind */
     uint32_t unit;                /* const while in use */
-    uint32_t units;               /* const for slabs; of a large block: its holder's */
+    _Atomic(uint32_t) units;      /* atomic: const for slabs; of a large block: its holder's, who
+                                     changes it; others read it for messages */
     size_t bytes;                 /* of a large block: usable bytes; its holder's */
     uint32_t guard;               /* of a large block: untouchable units before it, in hard mode */
-    uint8_t cls;                  /* const while in use */
+    _Atomic(uint8_t) cls;         /* atomic: const while in use; read later for messages */
 
     ASH_LINE_ALIGNED struct slab *next; /* owner: list of its heap */
     struct slab *prev;                  /* owner */
@@ -98,6 +99,16 @@ ASH_INLINE _Atomic(uint16_t) *slab_slack(struct slab *s)
     return (_Atomic(uint16_t) *)((char *)s + slab_slack_at);
 }
 
+ASH_INLINE uint32_t slab_units(const struct slab *s)
+{
+    return load_relaxed(&s->units);
+}
+
+ASH_INLINE unsigned slab_class(const struct slab *s)
+{
+    return load_relaxed(&s->cls);
+}
+
 ASH_INLINE char *slab_base(const struct slab *s)
 {
     return unit_address(s->unit);
@@ -113,7 +124,7 @@ ASH_INLINE struct slab *slab_of(unsigned cls, const void *p)
 /* True when a block of the slab's class lies in it. */
 ASH_INLINE bool slab_holds(const struct slab *s, const void *p)
 {
-    return (unit_of(p) & ~(size_t)(s->units - 1)) == s->unit;
+    return (unit_of(p) & ~(size_t)(slab_units(s) - 1)) == s->unit;
 }
 
 ASH_INLINE bool slab_is_idle(const struct slab *s)

@@ -17,7 +17,7 @@ enum { GROWING_SLABS = 32 };
 
 static struct slab **list_of(struct heap *h, struct slab *s, enum slab_list list)
 {
-    struct heap_class *hc = &h->of[s->cls];
+    struct heap_class *hc = &h->of[slab_class(s)];
     return list == SLAB_PARTIAL ? &hc->partial : &hc->full;
 }
 
@@ -50,16 +50,16 @@ static void list_push(struct heap *h, struct slab *s, enum slab_list list)
 static void slab_release(struct heap *h, struct slab *s)
 {
     list_remove(h, s);
-    counter_add(&h->of[s->cls].released, 1);
+    counter_add(&h->of[slab_class(s)].released, 1);
     store_relaxed(&s->owner, NULL);
     store_relaxed(&s->kind, UNIT_FREED);
-    classmap_set(s->unit, s->units, 0);
-    reserve_give(s->unit, s->units);
+    classmap_set(s->unit, slab_units(s), 0);
+    reserve_give(s->unit, slab_units(s));
 }
 
 bool slabs_settle(struct heap *h, struct slab *s)
 {
-    struct heap_class *hc = &h->of[s->cls];
+    struct heap_class *hc = &h->of[slab_class(s)];
     enum slab_list list = s->free != 0 ? SLAB_PARTIAL : SLAB_FULL;
     bool only = hc->partial == NULL || (hc->partial == s && s->next == NULL);
     if (slab_is_idle(s) && !only && !remote_is_listed(s)) {
@@ -100,7 +100,7 @@ static void inbox_sort(struct heap *h)
 {
     struct slab *next;
     for (struct slab *s = remote_inbox(h); s != NULL; s = next) {
-        struct heap_class *hc = &h->of[s->cls];
+        struct heap_class *hc = &h->of[slab_class(s)];
         next = remote_next(s);
         remote_link(s, hc->returned);
         hc->returned = s;

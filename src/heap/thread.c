@@ -12,12 +12,26 @@
 #include "heap/hard.h"
 #include "heap/slabs.h"
 #include "mem/purge.h"
+#include "os/check.h"
 
 #include <pthread.h>
 
 static pthread_key_t key;
 static bool has_key;
 static _Atomic(uint64_t) round_number;
+
+enum { ENDERS = 8 };
+static _Atomic(void (*)(void)) enders[ENDERS];
+
+void thread_at_end(void (*fn)(void))
+{
+    for (unsigned i = 0; i < ENDERS; i++) {
+        void (*seen)(void) = NULL;
+        if (cas_strong_acq_rel(&enders[i], &seen, fn) || seen == fn) /* pairs with thread_end */
+            return;
+    }
+    fatal("more than %d modules ask for the ends of threads", ENDERS);
+}
 
 /* Gives back all that the heap holds. */
 static void heap_empty_out(struct heap *h)
@@ -30,6 +44,11 @@ static void heap_empty_out(struct heap *h)
 
 static void thread_end(void *heap)
 {
+    for (unsigned i = 0; i < ENDERS; i++) {
+        void (*fn)(void) = load_acquire(&enders[i]); /* pairs with thread_at_end */
+        if (fn != NULL)
+            fn();
+    }
     heap_tls = heap_hard = HEAP_ENDED;
     heap_empty_out(heap);
 }

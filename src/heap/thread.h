@@ -22,6 +22,12 @@ void thread_boot(void);
 struct heap *thread_enter(void);
 void thread_leave(struct heap *h);
 
+/*
+ * Has `fn` called at the end of every thread that has a heap, while it still has it: for what
+ * layers above keep for each thread. At most 8, kept for ever; the same one twice is once.
+ */
+void thread_at_end(void (*fn)(void));
+
 /* A round of housekeeping is begun: every thread takes part at its next slow path. */
 void thread_round(void);
 

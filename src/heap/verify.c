@@ -29,13 +29,13 @@ static int verify_units(void)
         struct slab *s = chunk_header_or_null(unit);
         unsigned kind = s == NULL ? UNIT_NONE : load_acquire(&s->kind); /* pairs with slab_init */
         if (kind == UNIT_SMALL) {
-            if (cls != s->cls || slab_check(s) != 0)
+            if (cls != slab_class(s) || slab_check(s) != 0)
                 faults += fault("damaged slab", unit_address(unit));
-            covered = unit + s->units;
+            covered = unit + slab_units(s);
         } else if (kind == UNIT_LARGE) {
-            if (cls != 0 || s->bytes > (size_t)s->units << UNIT_SHIFT)
+            if (cls != 0 || s->bytes > (size_t)slab_units(s) << UNIT_SHIFT)
                 faults += fault("damaged large block", unit_address(unit));
-            covered = unit + s->units;
+            covered = unit + slab_units(s);
         }
     }
     return faults;
@@ -74,11 +74,12 @@ static int verify_lists(struct heap *h, unsigned cls)
 {
     int faults = 0;
     for (struct slab *s = h->of[cls].partial; s != NULL; s = s->next)
-        if (s->free == 0 || s->list != SLAB_PARTIAL || s->cls != cls ||
+        if (s->free == 0 || s->list != SLAB_PARTIAL || slab_class(s) != cls ||
             load_relaxed(&s->owner) != h)
             faults += fault("slab on the wrong list", s);
     for (struct slab *s = h->of[cls].full; s != NULL; s = s->next)
-        if (s->free != 0 || s->list != SLAB_FULL || s->cls != cls || load_relaxed(&s->owner) != h)
+        if (s->free != 0 || s->list != SLAB_FULL || slab_class(s) != cls ||
+            load_relaxed(&s->owner) != h)
             faults += fault("slab on the wrong list", s);
     return faults;
 }

@@ -55,8 +55,7 @@ void *meta_take(size_t n)
         struct meta_block *next = block_create(n);
         if (next == NULL)
             return NULL;
-        if (!atomic_compare_exchange_strong_explicit(&current, &b, next, memory_order_release,
-                                                     memory_order_relaxed))
+        if (!cas_strong_release(&current, &b, next)) /* its room; pairs with the load above */
             os_unmap(next, next->room + sizeof *next); /* another thread brought a block first */
     }
 }

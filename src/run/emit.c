@@ -1,5 +1,6 @@
 #include "run/emit.h"
 
+#include "base/atomic.h"
 #include "os/os_file.h"
 
 #include <errno.h>
@@ -12,6 +13,25 @@ bool emit_next_class(unsigned *cls, struct ash_class_stats *c)
         if (c->hits + c->misses > 0 || c->slabs > 0)
             return true;
     return false;
+}
+
+/* Kinds are pushed and never removed: a walk from the head is always whole. */
+static _Atomic(struct emit_kind *) kinds;
+
+void emit_kind_add(struct emit_kind *kind)
+{
+    struct emit_kind *head = load_acquire(&kinds); /* pairs with the release: its link */
+    do {
+        for (struct emit_kind *k = head; k != NULL; k = k->link)
+            if (k == kind)
+                return;
+        kind->link = head;
+    } while (!cas_acq_rel(&kinds, &head, kind)); /* its fields; pairs with emit_kinds */
+}
+
+struct emit_kind *emit_kinds(void)
+{
+    return load_acquire(&kinds); /* pairs with emit_kind_add */
 }
 
 static int write_fd(void *ctx, const char *s, size_t n)

@@ -11,6 +11,7 @@
 
 #include "ashlar/stats.h"
 #include "base/fmt.h"
+#include "info/stats.h"
 
 /* Each writes one whole text; errors stick in `f`. */
 void emit_text(struct fmt *f, const struct ash_stats *total);
@@ -24,5 +25,33 @@ void emit_prom(struct fmt *f, const struct ash_stats *total);
  *     for (unsigned cls = 0; emit_next_class(&cls, &c);)
  */
 bool emit_next_class(unsigned *cls, struct ash_class_stats *c);
+
+/*
+ * Named things that layers above make (pools, arenas ...): each kind adds itself once, with its
+ * columns and a way to read its things one by one. They come after the classes: a table of its own,
+ * an array in JSON, ashlar_KIND_FIELD{name="N"} for Prometheus.
+ */
+enum { EMIT_NAME = 32, EMIT_VALUES = 20 };
+
+struct emit_row {
+    char name[EMIT_NAME]; /* NUL-terminated; printable ASCII without quotes and backslashes */
+    uint64_t values[EMIT_VALUES];
+};
+
+struct emit_kind {
+    const char *plural;               /* "pools": heading and JSON name */
+    const char *singular;             /* "pool": in Prometheus names */
+    const struct stat_field *columns; /* offsets are those in `values` */
+    size_t count;                     /* of columns, at most EMIT_VALUES */
+    /* Reads the first thing from `*at` on and sets `*at` behind it; false: there is none. */
+    bool (*next)(size_t *at, struct emit_row *row);
+    struct emit_kind *link; /* const after emit_kind_add */
+};
+
+/* `kind` is kept for ever. Any thread; twice for the same kind is once. */
+void emit_kind_add(struct emit_kind *kind);
+
+/* The kinds, newest first; the next one is `link`. */
+struct emit_kind *emit_kinds(void);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * JSON: {"format": 1, "pid": N, "totals": {...}, "classes": [{...}, ...]}. Names are those of the
+ * JSON: {"format": 1, "pid": N, "totals": {...}, "classes": [{...}, ...]}, and an
+ * array for each kind of emit_kinds. Names are those of the
  * public structs, values are integers in the same units. "format" is raised when a name changes or
  * goes, not when one comes.
  */
@@ -12,13 +13,30 @@
 
 enum { JSON_FORMAT = 1 };
 
+/* `fields` of one thing, after its name. */
+static void put_fields(struct fmt *f, const struct stat_field *fields, size_t n, const void *from)
+{
+    for (size_t i = 0; i < n; i++)
+        fmt_printf(f, ", \"%s\": %" PRIu64, fields[i].name, stat_value(&fields[i], from));
+    fmt_printf(f, "}");
+}
+
 static void put_class(struct fmt *f, const struct ash_class_stats *c)
 {
     fmt_printf(f, "{\"size\": %zu", c->size);
-    for (size_t i = 0; i < STATS_COLUMNS; i++)
-        fmt_printf(f, ", \"%s\": %" PRIu64, stats_columns[i].name,
-                   stat_value(&stats_columns[i], c));
-    fmt_printf(f, "}");
+    put_fields(f, stats_columns, STATS_COLUMNS, c);
+}
+
+static void put_kind(struct fmt *f, const struct emit_kind *kind)
+{
+    struct emit_row row;
+    fmt_printf(f, ",\n  \"%s\": [", kind->plural);
+    const char *before = "\n    ";
+    for (size_t at = 0; kind->next(&at, &row); before = ",\n    ") {
+        fmt_printf(f, "%s{\"name\": \"%s\"", before, row.name);
+        put_fields(f, kind->columns, kind->count, row.values);
+    }
+    fmt_printf(f, "\n  ]");
 }
 
 void emit_json(struct fmt *f, const struct ash_stats *total)
@@ -34,5 +52,8 @@ void emit_json(struct fmt *f, const struct ash_stats *total)
         fmt_printf(f, "%s", before);
         put_class(f, &c);
     }
-    fmt_printf(f, "\n  ]\n}\n");
+    fmt_printf(f, "\n  ]");
+    for (const struct emit_kind *k = emit_kinds(); k != NULL; k = k->link)
+        put_kind(f, k);
+    fmt_printf(f, "\n}\n");
 }

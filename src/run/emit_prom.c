@@ -12,7 +12,7 @@
 
 enum { NAME_CAP = 64 };
 
-/* `group` is "" or "class_". */
+/* `group` is "", "class_", or a kind's own. */
 static void metric_name(char out[NAME_CAP], const char *group, const struct stat_field *stat)
 {
     bool seconds = stat->unit == STAT_NS;
@@ -56,10 +56,27 @@ static void put_column(struct fmt *f, const struct stat_field *stat)
     }
 }
 
+static void put_kind_column(struct fmt *f, const struct emit_kind *kind,
+                            const struct stat_field *stat)
+{
+    char group[NAME_CAP], name[NAME_CAP];
+    fmt_text(group, sizeof group, "%s_", kind->singular);
+    metric_name(name, group, stat);
+    put_header(f, name, stat);
+    struct emit_row row;
+    for (size_t at = 0; kind->next(&at, &row);) {
+        fmt_printf(f, "%s{name=\"%s\"}", name, row.name);
+        put_value(f, stat, stat_value(stat, row.values));
+    }
+}
+
 void emit_prom(struct fmt *f, const struct ash_stats *total)
 {
     for (size_t i = 0; i < STATS_TOTALS; i++)
         put_total(f, &stats_totals[i], total);
     for (size_t i = 0; i < STATS_COLUMNS; i++)
         put_column(f, &stats_columns[i]);
+    for (const struct emit_kind *k = emit_kinds(); k != NULL; k = k->link)
+        for (size_t i = 0; i < k->count; i++)
+            put_kind_column(f, k, &k->columns[i]);
 }

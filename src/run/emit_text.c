@@ -14,6 +14,7 @@
 #include "os/os_process.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 enum { BAR_MAX = 25 }; /* characters for 100 % */
 
@@ -139,6 +140,42 @@ static void put_classes(struct fmt *f, const struct ash_stats *t)
                bytes(t->large_live_bytes).s, "-", "-", "-");
 }
 
+static struct text value(const struct stat_field *stat, uint64_t n)
+{
+    struct text t;
+    if (stat->unit == STAT_BYTES)
+        return bytes(n);
+    if (stat->unit == STAT_COUNT)
+        return count(n);
+    fmt_time_text(t.s, n);
+    return t;
+}
+
+/* As wide as its heading and any number. */
+static int width(const struct stat_field *stat)
+{
+    size_t n = strlen(stat->name);
+    return (int)(n > 10 ? n : 10);
+}
+
+static void put_kind(struct fmt *f, const struct emit_kind *kind)
+{
+    struct emit_row row;
+    size_t at = 0;
+    if (!kind->next(&at, &row))
+        return;
+    fmt_printf(f, "\n  %-*s", EMIT_NAME - 1, kind->plural);
+    for (size_t i = 0; i < kind->count; i++)
+        fmt_printf(f, " %*s", width(&kind->columns[i]), kind->columns[i].name);
+    do {
+        fmt_printf(f, "\n  %-*s", EMIT_NAME - 1, row.name);
+        for (size_t i = 0; i < kind->count; i++)
+            fmt_printf(f, " %*s", width(&kind->columns[i]),
+                       value(&kind->columns[i], stat_value(&kind->columns[i], row.values)).s);
+    } while (kind->next(&at, &row));
+    fmt_printf(f, "\n");
+}
+
 void emit_text(struct fmt *f, const struct ash_stats *total)
 {
     if (total->hits + total->misses == 0) {
@@ -149,4 +186,6 @@ void emit_text(struct fmt *f, const struct ash_stats *total)
     put_traffic(f, total);
     put_memory(f, total);
     put_classes(f, total);
+    for (const struct emit_kind *k = emit_kinds(); k != NULL; k = k->link)
+        put_kind(f, k);
 }

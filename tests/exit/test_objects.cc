@@ -105,8 +105,11 @@ static int leave(char how)
     early.texts.push_back("touched");
     replaced = std::make_unique<Late>(3);
     global.reset();
-    for (int i = 0; i < 4; i++)
-        std::thread(thread_main, i).detach();
+    // glibc destroys the first thread's objects only if that thread is the last one to go: it waits for the others then
+    for (int i = 0; i < 4; i++) {
+        std::thread t(thread_main, i);
+        how == 'p' ? t.join() : t.detach();
+    }
     while (ended < 1 + 4 * 5) // the global one, and those of the threads
         std::this_thread::yield();
     if (how == 'p')

@@ -207,6 +207,25 @@ static void grow_block(void)
     model_require(p == NULL || *p == 3, "a large block lost its content");
 }
 
+/* A pointer into the block: it is told what it is, whether the block is there or just freed, and its place used again. */
+static void find_inside(void)
+{
+    model_require(large_find("free", (char *)block + 4096) == NULL, "the middle of a block was taken for a block");
+}
+
+static void free_and_make(void)
+{
+    free_block();
+    alloc_large(heap[0]);
+}
+
+/* The place of the block becomes a slab's while a late free of it is told what it was. */
+static void free_and_slab(void)
+{
+    free_block();
+    model_require(slabs_find(heap[0], class_of(64)) != NULL, "no slab");
+}
+
 static void free_twice_check(void)
 {
     model_require(freed[0] + freed[1] == 1, "a block was freed %u times", freed[0] + freed[1]);
@@ -270,6 +289,21 @@ const struct scenario heap_scenarios[] = {
      .invariant = "a wrong pointer is looked up while a large block is made below it",
      .setup = headers_only,
      .thread = {alloc_0, find_wrong},
+     .check = scenario_check_units},
+    {.name = "large-report-inside",
+     .invariant = "a pointer into a large block is looked up while the block is freed and another is made in its place",
+     .setup = large_setup_wrong,
+     .thread = {free_and_make, find_inside},
+     .check = scenario_check_units},
+    {.name = "large-report-grow",
+     .invariant = "a pointer into a large block is looked up while the block grows",
+     .setup = large_setup_wrong,
+     .thread = {grow_block, find_inside},
+     .check = scenario_check_units},
+    {.name = "large-report-slab",
+     .invariant = "a pointer into a large block is looked up while the block is freed and its place becomes a slab",
+     .setup = large_setup_wrong,
+     .thread = {free_and_slab, find_inside},
      .check = scenario_check_units},
     {.name = NULL},
 };

@@ -73,9 +73,9 @@ static void ensure_header(void)
     header_units[model_self()] = unit;
     model_require(chunk_ensure(unit, 1), "no headers");
     struct slab *s = chunk_header(unit);
-    model_require(s->unit == 0 && s->units == 0, "a header is not zeroed");
+    model_require(s->unit == 0 && slab_units(s) == 0, "a header is not zeroed");
     s->unit = (uint32_t)unit;
-    s->units = 1;
+    store_relaxed(&s->units, 1);
     store_release(&s->kind, UNIT_LARGE); /* pairs with ensure_walk */
 }
 
@@ -85,7 +85,7 @@ static void ensure_walk(void)
     for (size_t unit = 0; unit < 2; unit++) {
         struct slab *s = chunk_header_or_null(unit);
         if (s != NULL && load_acquire(&s->kind) == UNIT_LARGE) /* pairs with ensure_header */
-            model_require(s->unit == unit && s->units == 1, "a header is not what its owner made it");
+            model_require(s->unit == unit && slab_units(s) == 1, "a header is not what its owner made it");
     }
 }
 
@@ -94,7 +94,7 @@ static void ensure_check(void)
     for (int t = 0; t < THREADS; t++)
         if (header_units[t] != RESERVE_NONE) {
             struct slab *s = chunk_header(header_units[t]);
-            model_require(s->unit == header_units[t] && s->units == 1, "a header was lost");
+            model_require(s->unit == header_units[t] && slab_units(s) == 1, "a header was lost");
         }
     scenario_check_units();
 }

@@ -231,7 +231,7 @@ static unsigned count_list(struct heap *h, struct slab *s, enum slab_list list, 
         model_require(slab_check(s) == 0, "a slab does not verify");
         model_require(!remote_is_listed(s) && load_relaxed(&s->remote) == 0, "a slab's word was not cleared");
         for (unsigned i = 0; i < SLABS; i++)
-            if (s == slab[i] && s->cls == cls) {
+            if (s == slab[i] && slab_class(s) == cls) {
                 model_require(!seen[i], "slab %u stands on two lists", i);
                 seen[i] = true;
             }

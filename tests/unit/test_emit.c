@@ -365,6 +365,62 @@ static void test_pipe(void)
     is_int((long long)got, (long long)want, "all of it passes a slow pipe that does not block");
 }
 
+/* ---- kinds ---- */
+
+static const struct stat_field thing_columns[] = {
+    {"gets", "Things taken.", STAT_COUNTER, STAT_COUNT, 0},
+    {"held_bytes", "Bytes of them.", STAT_GAUGE, STAT_BYTES, 8},
+    {"busy_ns", "Time with them.", STAT_COUNTER, STAT_NS, 16},
+};
+
+static bool next_thing(size_t *at, struct emit_row *row)
+{
+    static const char *const names[] = {"first", "second thing"};
+    if (empty || *at >= ASH_COUNT(names))
+        return false;
+    snprintf(row->name, sizeof row->name, "%s", names[*at]);
+    row->values[0] = 10 + *at;
+    row->values[1] = 2048;
+    row->values[2] = 1500000000;
+    ++*at;
+    return true;
+}
+
+static struct emit_kind things = {
+    .plural = "things", .singular = "thing", .columns = thing_columns, .count = 3, .next = next_thing};
+static struct emit_kind others = {
+    .plural = "others", .singular = "other", .columns = thing_columns, .count = 1, .next = next_thing};
+
+static void test_kinds(void)
+{
+    emit_kind_add(&things);
+    emit_kind_add(&others);
+    emit_kind_add(&things);
+    ok(emit_kinds() == &others && others.link == &things && things.link == NULL, "each kind is added once");
+    is_int(dump_text(ASH_JSON), 0, "JSON with kinds");
+    const char *end = json_value(text);
+    ok(end != NULL && strcmp(end, "\n") == 0, "is one value");
+    ok(strstr(text, "\"things\": [\n    {\"name\": \"first\", \"gets\": 10, \"held_bytes\": 2048, "
+                    "\"busy_ns\": 1500000000},\n    {\"name\": \"second thing\", \"gets\": 11,") != NULL,
+       "each thing is an object");
+    is_int(dump_text(ASH_PROMETHEUS), 0, "Prometheus text with kinds");
+    ok(strstr(text, "# TYPE ashlar_thing_gets_total counter\nashlar_thing_gets_total{name=\"first\"} 10\n"
+                    "ashlar_thing_gets_total{name=\"second thing\"} 11\n") != NULL &&
+           strstr(text, "ashlar_thing_busy_seconds_total{name=\"first\"} 1.500000000\n") != NULL,
+       "each thing is a sample");
+    is_int(dump_text(ASH_TEXT), 0, "a table for each kind");
+    ok(strstr(text, "\n  things ") != NULL && strstr(text, "\n  second thing ") != NULL &&
+           strstr(text, "2.0 KiB") != NULL && strstr(text, "1.5 s\n") != NULL,
+       "with a row for each thing");
+    empty = true;
+    is_int(dump_text(ASH_JSON), 0, "JSON with kinds that have no things");
+    end = json_value(text);
+    ok(end != NULL && strstr(text, "\"things\": [\n  ]") != NULL, "has empty arrays");
+    is_int(dump_text(ASH_TEXT), 0, "the table then");
+    ok(strstr(text, "things") == NULL, "says nothing of them");
+    empty = false;
+}
+
 int main(void)
 {
     test_json("with every field different");
@@ -374,5 +430,6 @@ int main(void)
     test_edges();
     test_errors();
     test_pipe();
+    test_kinds();
     return tap_done();
 }

@@ -85,13 +85,9 @@ bool model_cas(struct model_site *site, volatile void *p, size_t size, uint64_t 
 #define or_release(p, v)  MODEL_CHANGED(p, v, "or_release", MODEL_RELEASE, MODEL_OR)
 #define and_relaxed(p, v) MODEL_CHANGED(p, v, "and_relaxed", MODEL_RELAXED, MODEL_AND)
 
-/* The strong form, which a few callers outside of loops use by its own name; all of them fail relaxed. */
-#define atomic_compare_exchange_strong_explicit(p, expected, v, order, failure)                                        \
-    MODEL_SWAPPED(p, expected, v, "compare_exchange_strong", MODEL_##order, false)
-#define MODEL_memory_order_relaxed MODEL_RELAXED
-#define MODEL_memory_order_acquire MODEL_ACQUIRE
-#define MODEL_memory_order_release MODEL_RELEASE
-#define MODEL_memory_order_acq_rel MODEL_ACQ_REL
+#define cas_strong_relaxed(p, expected, v) MODEL_SWAPPED(p, expected, v, "cas_strong_relaxed", MODEL_RELAXED, false)
+#define cas_strong_release(p, expected, v) MODEL_SWAPPED(p, expected, v, "cas_strong_release", MODEL_RELEASE, false)
+#define cas_strong_acq_rel(p, expected, v) MODEL_SWAPPED(p, expected, v, "cas_strong_acq_rel", MODEL_ACQ_REL, false)
 
 ASH_INLINE void counter_add(_Atomic(uint64_t) *c, uint64_t n)
 {
