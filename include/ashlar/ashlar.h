@@ -10,6 +10,7 @@
 #define ASHLAR_VERSION       "0.1.0"
 
 #include <ashlar/malloc.h>
+#include <ashlar/pool.h>
 #include <ashlar/stats.h>
 
 #endif

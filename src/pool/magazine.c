@@ -1,0 +1,304 @@
+#include "pool/magazine.h"
+
+#include "heap/front.h"
+#include "heap/thread.h"
+#include "pool/supply.h"
+#include "pool/tuner.h"
+
+#include <string.h>
+
+ASH_TLS struct magazine_set magazines;
+
+static const struct magazine none; /* never written: it has neither objects nor room */
+
+enum { SLOTS_LEAST = 16 };
+
+/* ---- a thread's magazines ---- */
+
+static void magazines_end(void)
+{
+    for (uint32_t i = 0; i < magazines.count; i++)
+        if (magazines.slot[i] != &none)
+            magazine_leave(magazines.slot[i]);
+    front_free(magazines.slot);
+    magazines = (struct magazine_set){.ended = true};
+}
+
+void magazine_boot(void)
+{
+    thread_at_end(magazines_end);
+}
+
+/* Makes the thread's table hold the slot; that gives the thread a heap, whose end is noticed. */
+static bool slots_grow(uint32_t slot)
+{
+    uint32_t count = magazines.count == 0 ? SLOTS_LEAST : magazines.count;
+    while (count <= slot)
+        count *= 2;
+    struct magazine **fresh = front_malloc(count * sizeof *fresh);
+    if (fresh == NULL)
+        return false;
+    if (magazines.count != 0)
+        memcpy(fresh, magazines.slot, magazines.count * sizeof *fresh);
+    for (uint32_t i = magazines.count; i < count; i++)
+        fresh[i] = (struct magazine *)(uintptr_t)&none;
+    front_free(magazines.slot);
+    magazines.slot = fresh;
+    magazines.count = count;
+    return true;
+}
+
+/* Gives a magazine that the caller owns room for `capacity` objects, if there is memory. */
+static void resize(struct magazine *m, uint32_t capacity)
+{
+    uint32_t count = load_relaxed(&m->count);
+    if (count > capacity) {
+        counter_add(&m->given, supply_give(m->pool, m->object, count - capacity));
+        memmove(m->object, m->object + (count - capacity), capacity * sizeof *m->object);
+        store_relaxed(&m->count, capacity);
+    }
+    if (capacity > m->room) {
+        void **fresh = front_malloc(capacity * sizeof *fresh);
+        if (fresh == NULL)
+            return;
+        if (m->object != NULL)
+            memcpy(fresh, m->object, load_relaxed(&m->count) * sizeof *fresh);
+        front_free(m->object);
+        m->object = fresh;
+        m->room = capacity;
+    }
+    store_relaxed(&m->capacity, capacity);
+}
+
+/* A magazine that a thread has left. */
+static struct magazine *adopt(struct ash_pool *pool)
+{
+    struct magazine *m = load_acquire(&pool->magazines); /* pairs with pool_magazine */
+    for (; m != NULL; m = load_acquire(&m->next)) {
+        uint32_t seen = MAGAZINE_LEFT;
+        if (load_relaxed(&m->state) == MAGAZINE_LEFT &&
+            cas_strong_acq_rel(&m->state, &seen, MAGAZINE_OWNED)) /* pairs with magazine_leave */
+            return m;
+    }
+    return NULL;
+}
+
+struct magazine *magazine_create(struct ash_pool *pool, uint32_t capacity)
+{
+    struct magazine *m = adopt(pool);
+    if (m == NULL)
+        m = pool_magazine(pool);
+    if (m == NULL)
+        return NULL;
+    m->fixed = capacity;
+    resize(m, capacity);
+    if (load_relaxed(&m->capacity) != 0)
+        return m;
+    magazine_leave(m);
+    return NULL;
+}
+
+static ASH_NOINLINE struct magazine *attach(struct ash_pool *pool)
+{
+    uint32_t slot = pool->slot;
+    if (magazines.ended || (slot >= magazines.count && !slots_grow(slot)))
+        return &pool->direct;
+    struct magazine *m = magazines.slot[slot];
+    if (m != &none)
+        magazine_leave(m); /* of a pool that is gone */
+    m = magazine_create(pool, load_relaxed(&pool->cache));
+    magazines.slot[slot] = m == NULL ? (struct magazine *)(uintptr_t)&none : m;
+    if (m == NULL)
+        return &pool->direct;
+    m->fixed = 0;
+    return m;
+}
+
+struct magazine *magazine_self(struct ash_pool *pool)
+{
+    if (pool->own != NULL)
+        return pool->own;
+    if (ASH_LIKELY(pool->slot < magazines.count)) {
+        struct magazine *m = magazines.slot[pool->slot];
+        if (ASH_LIKELY(m != &none && load_relaxed(&m->state) != MAGAZINE_DEAD))
+            return m;
+    }
+    return attach(pool);
+}
+
+/* ---- magazines that change hands ---- */
+
+void magazine_leave(struct magazine *m)
+{
+    struct ash_pool *pool = m->pool;
+    uint32_t seen = MAGAZINE_OWNED;
+    bool full = load_relaxed(&m->count) != 0;
+    /* release: what is in it; pairs with adopt, supply_sweep and magazine_kill */
+    if (!cas_strong_acq_rel(&m->state, &seen, MAGAZINE_LEFT))
+        magazine_retire(m);
+    else if (full)
+        store_release(&pool->abandoned, 1); /* the state; pairs with supply_any */
+}
+
+void magazine_kill(struct magazine *m)
+{
+    front_free(m->object);
+    m->object = NULL;
+    store_relaxed(&m->count, 0);
+    store_relaxed(&m->capacity, 0);
+    uint32_t seen = MAGAZINE_OWNED;
+    if (!cas_strong_acq_rel(&m->state, &seen, MAGAZINE_DEAD)) /* pairs with magazine_leave */
+        magazine_retire(m);
+}
+
+/* ---- exchange with the depot ---- */
+
+/* Takes up to `n` objects out of a batch that the caller holds; those to be used first come last. */
+static uint32_t unload(struct ash_pool *pool, struct batch *batch, void **objs, uint32_t n)
+{
+    uint32_t take = n < batch->count ? n : batch->count;
+    batch->count -= take;
+    for (uint32_t i = 0; i < take; i++)
+        objs[i] = store_object(&pool->store, batch->object[batch->count + i]);
+    return take;
+}
+
+/* Puts what is left of a batch into the magazine as far as it goes; the batch is gone then. */
+static void load(struct magazine *m, uint32_t b)
+{
+    struct ash_pool *pool = m->pool;
+    uint32_t count = load_relaxed(&m->count);
+    uint32_t capacity = load_relaxed(&m->capacity);
+    if (count < capacity) {
+        uint32_t n =
+            unload(pool, depot_batch(&pool->depot, b), m->object + count, capacity - count);
+        magazine_count_up(m, taken, n);
+        store_relaxed(&m->count, count + n);
+    }
+    depot_return(&pool->depot, DEPOT_FULL, b);
+}
+
+/* What misses and full magazines do beside their work. */
+static void attend(struct magazine *m)
+{
+    struct ash_pool *pool = m->pool;
+    uint32_t capacity = m->fixed != 0 ? m->fixed : load_relaxed(&pool->cache);
+    if (m != &pool->direct && load_relaxed(&m->capacity) != capacity)
+        resize(m, capacity);
+}
+
+/* Sends the `n` oldest objects to the depot. */
+static void spill(struct magazine *m, uint32_t n)
+{
+    uint32_t count = load_relaxed(&m->count) - n;
+    uint32_t good = supply_give(m->pool, m->object, n);
+    memmove(m->object, m->object + n, count * sizeof *m->object);
+    counter_add(&m->given, good);
+    store_relaxed(&m->count, count);
+}
+
+void magazine_flush(struct magazine *m)
+{
+    if (load_relaxed(&m->count) != 0)
+        spill(m, load_relaxed(&m->count));
+}
+
+void magazine_forget(struct magazine *m)
+{
+    for (uint32_t i = load_relaxed(&m->count); i < m->room; i++)
+        m->object[i] = NULL;
+}
+
+/* ---- get and put ---- */
+
+static void *pop(struct magazine *m, uint32_t count)
+{
+    store_relaxed(&m->count, count - 1);
+    return m->object[count - 1];
+}
+
+void *magazine_get(struct magazine *m, int *error)
+{
+    struct ash_pool *pool = m->pool;
+    uint32_t count = load_relaxed(&m->count);
+    if (count != 0) {
+        counter_add(&m->hits, 1);
+        return pop(m, count);
+    }
+    attend(m);
+    tuner_tick(pool);
+    uint32_t b = supply_any(pool, error);
+    if (b == 0)
+        return NULL;
+    void *obj = NULL;
+    (void)unload(pool, depot_batch(&pool->depot, b), &obj, 1);
+    magazine_count_up(m, taken, 1);
+    magazine_count_up(m, misses, 1);
+    load(m, b);
+    return obj;
+}
+
+/* Makes room for `n` objects, if the magazine is for so many; its room. */
+static uint32_t make_room(struct magazine *m, uint32_t n)
+{
+    attend(m);
+    uint32_t count = load_relaxed(&m->count);
+    uint32_t capacity = load_relaxed(&m->capacity);
+    uint32_t half = count - count / 2;
+    uint32_t over = count + n > capacity ? count + n - capacity : 0;
+    if (over != 0 && over <= half) {
+        spill(m, half);
+        count -= half;
+    }
+    return capacity - count;
+}
+
+void magazine_put_bulk(struct magazine *m, void *const *objs, uint32_t n)
+{
+    uint32_t count = load_relaxed(&m->count);
+    if (ASH_UNLIKELY(n > load_relaxed(&m->capacity) - count)) {
+        if (n > make_room(m, n)) {
+            magazine_count_up(m, given, supply_give(m->pool, objs, n));
+            return;
+        }
+        count = load_relaxed(&m->count);
+    }
+    memcpy(m->object + count, objs, n * sizeof *objs);
+    store_relaxed(&m->count, count + n);
+}
+
+void magazine_put(struct magazine *m, void *obj)
+{
+    magazine_put_bulk(m, &obj, 1);
+}
+
+int magazine_get_bulk(struct magazine *m, void **objs, uint32_t n)
+{
+    struct ash_pool *pool = m->pool;
+    uint32_t count = load_relaxed(&m->count);
+    uint32_t have = n < count ? n : count;
+    if (have != 0) {
+        memcpy(objs, m->object + (count - have), have * sizeof *objs);
+        store_relaxed(&m->count, count - have);
+    }
+    if (have < n) {
+        attend(m);
+        tuner_tick(pool);
+    }
+    uint32_t got = have;
+    while (got < n) {
+        int error;
+        uint32_t b = supply_any(pool, &error);
+        if (b == 0) {
+            magazine_put_bulk(m, objs, got);
+            return error;
+        }
+        uint32_t k = unload(pool, depot_batch(&pool->depot, b), objs + got, n - got);
+        magazine_count_up(m, taken, k);
+        got += k;
+        load(m, b);
+    }
+    magazine_count_up(m, hits, have);
+    magazine_count_up(m, misses, n - have);
+    return 0;
+}
