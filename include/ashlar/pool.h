@@ -66,7 +66,7 @@ enum {
     ASH_POOL_SINGLE_THREAD = 16 /* no thread-local storage, no locked instructions */
 };
 
-#define ASH_POOL_CACHE_MAX 65536u
+#define ASH_POOL_CACHE_MAX 32768u
 
 struct ash_pool_config {
     size_t struct_size; /* of this struct: ASH_POOL_CONFIG sets it */

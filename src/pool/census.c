@@ -65,7 +65,7 @@ static void count_stack(struct census *c, enum depot_stack which, uint64_t *bits
 
 static void count_magazine(struct census *c, const struct magazine *m)
 {
-    uint32_t count = load_relaxed(&m->count);
+    uint32_t count = magazine_count(m);
     for (uint32_t i = 0; i < count; i++) {
         uint32_t number = store_number(&c->pool->store, m->object[i]);
         if (number != STORE_NONE && number_is_good(&c->pool->store, number))

@@ -85,7 +85,7 @@ static void destruct_all(struct ash_pool *pool)
 {
     struct depot *d = &pool->depot;
     for (struct magazine *m = load_acquire(&pool->magazines); m != NULL; m = load_acquire(&m->next))
-        for (uint32_t i = 0; i < load_relaxed(&m->count); i++)
+        for (uint32_t i = 0; i < magazine_count(m); i++)
             supply_destruct(pool, store_number(&pool->store, m->object[i]));
     for (uint32_t b = depot_first(d, DEPOT_FULL); b != 0; b = depot_below(d, b))
         for (uint32_t i = 0; i < depot_batch(d, b)->count; i++)

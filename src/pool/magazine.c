@@ -9,7 +9,7 @@
 
 ASH_TLS struct magazine_set magazines;
 
-static const struct magazine none; /* never written: it has neither objects nor room */
+const struct magazine magazine_none;
 
 enum { SLOTS_LEAST = 16 };
 
@@ -18,7 +18,7 @@ enum { SLOTS_LEAST = 16 };
 static void magazines_end(void)
 {
     for (uint32_t i = 0; i < magazines.count; i++)
-        if (magazines.slot[i] != &none)
+        if (magazines.slot[i] != MAGAZINE_NONE)
             magazine_leave(magazines.slot[i]);
     front_free(magazines.slot);
     magazines = (struct magazine_set){.ended = true};
@@ -41,7 +41,7 @@ static bool slots_grow(uint32_t slot)
     if (magazines.count != 0)
         memcpy(fresh, magazines.slot, magazines.count * sizeof *fresh);
     for (uint32_t i = magazines.count; i < count; i++)
-        fresh[i] = (struct magazine *)(uintptr_t)&none;
+        fresh[i] = MAGAZINE_NONE;
     front_free(magazines.slot);
     magazines.slot = fresh;
     magazines.count = count;
@@ -51,18 +51,18 @@ static bool slots_grow(uint32_t slot)
 /* Gives a magazine that the caller owns room for `capacity` objects, if there is memory. */
 static void resize(struct magazine *m, uint32_t capacity)
 {
-    uint32_t count = load_relaxed(&m->count);
+    uint32_t count = magazine_count(m);
     if (count > capacity) {
         counter_add(&m->given, supply_give(m->pool, m->object, count - capacity));
         memmove(m->object, m->object + (count - capacity), capacity * sizeof *m->object);
-        store_relaxed(&m->count, capacity);
+        magazine_set(m, capacity);
     }
     if (capacity > m->room) {
         void **fresh = front_malloc(capacity * sizeof *fresh);
         if (fresh == NULL)
             return;
         if (m->object != NULL)
-            memcpy(fresh, m->object, load_relaxed(&m->count) * sizeof *fresh);
+            memcpy(fresh, m->object, magazine_count(m) * sizeof *fresh);
         front_free(m->object);
         m->object = fresh;
         m->room = capacity;
@@ -104,10 +104,10 @@ static ASH_NOINLINE struct magazine *attach(struct ash_pool *pool)
     if (magazines.ended || (slot >= magazines.count && !slots_grow(slot)))
         return &pool->direct;
     struct magazine *m = magazines.slot[slot];
-    if (m != &none)
+    if (m != MAGAZINE_NONE)
         magazine_leave(m); /* of a pool that is gone */
     m = magazine_create(pool, load_relaxed(&pool->cache));
-    magazines.slot[slot] = m == NULL ? (struct magazine *)(uintptr_t)&none : m;
+    magazines.slot[slot] = m == NULL ? MAGAZINE_NONE : m;
     if (m == NULL)
         return &pool->direct;
     m->fixed = 0;
@@ -120,7 +120,7 @@ struct magazine *magazine_self(struct ash_pool *pool)
         return pool->own;
     if (ASH_LIKELY(pool->slot < magazines.count)) {
         struct magazine *m = magazines.slot[pool->slot];
-        if (ASH_LIKELY(m != &none && load_relaxed(&m->state) != MAGAZINE_DEAD))
+        if (ASH_LIKELY(m != MAGAZINE_NONE && load_relaxed(&m->state) != MAGAZINE_DEAD))
             return m;
     }
     return attach(pool);
@@ -132,7 +132,7 @@ void magazine_leave(struct magazine *m)
 {
     struct ash_pool *pool = m->pool;
     uint32_t seen = MAGAZINE_OWNED;
-    bool full = load_relaxed(&m->count) != 0;
+    bool full = magazine_count(m) != 0;
     /* release: what is in it; pairs with adopt, supply_sweep and magazine_kill */
     if (!cas_strong_acq_rel(&m->state, &seen, MAGAZINE_LEFT))
         magazine_retire(m);
@@ -144,7 +144,7 @@ void magazine_kill(struct magazine *m)
 {
     front_free(m->object);
     m->object = NULL;
-    store_relaxed(&m->count, 0);
+    magazine_set(m, 0);
     store_relaxed(&m->capacity, 0);
     uint32_t seen = MAGAZINE_OWNED;
     if (!cas_strong_acq_rel(&m->state, &seen, MAGAZINE_DEAD)) /* pairs with magazine_leave */
@@ -156,10 +156,11 @@ void magazine_kill(struct magazine *m)
 /* Takes up to `n` objects out of a batch that the caller holds; those to be used first come last. */
 static uint32_t unload(struct ash_pool *pool, struct batch *batch, void **objs, uint32_t n)
 {
+    const struct store_chunk *near = NULL;
     uint32_t take = n < batch->count ? n : batch->count;
     batch->count -= take;
     for (uint32_t i = 0; i < take; i++)
-        objs[i] = store_object(&pool->store, batch->object[batch->count + i]);
+        objs[i] = store_object_near(&pool->store, batch->object[batch->count + i], &near);
     return take;
 }
 
@@ -167,13 +168,13 @@ static uint32_t unload(struct ash_pool *pool, struct batch *batch, void **objs, 
 static void load(struct magazine *m, uint32_t b)
 {
     struct ash_pool *pool = m->pool;
-    uint32_t count = load_relaxed(&m->count);
+    uint32_t count = magazine_count(m);
     uint32_t capacity = load_relaxed(&m->capacity);
     if (count < capacity) {
         uint32_t n =
             unload(pool, depot_batch(&pool->depot, b), m->object + count, capacity - count);
         magazine_count_up(m, taken, n);
-        store_relaxed(&m->count, count + n);
+        magazine_set(m, count + n);
     }
     depot_return(&pool->depot, DEPOT_FULL, b);
 }
@@ -183,48 +184,45 @@ static void attend(struct magazine *m)
 {
     struct ash_pool *pool = m->pool;
     uint32_t capacity = m->fixed != 0 ? m->fixed : load_relaxed(&pool->cache);
-    if (m != &pool->direct && load_relaxed(&m->capacity) != capacity)
+    if (m == &pool->direct)
+        return;
+    uint64_t word = load_relaxed(&m->word);
+    counter_add(&m->hits, word / MAGAZINE_HIT);
+    store_relaxed(&m->word, word_count(word));
+    if (load_relaxed(&m->capacity) != capacity)
         resize(m, capacity);
 }
 
 /* Sends the `n` oldest objects to the depot. */
 static void spill(struct magazine *m, uint32_t n)
 {
-    uint32_t count = load_relaxed(&m->count) - n;
+    uint32_t count = magazine_count(m) - n;
     uint32_t good = supply_give(m->pool, m->object, n);
     memmove(m->object, m->object + n, count * sizeof *m->object);
     counter_add(&m->given, good);
-    store_relaxed(&m->count, count);
+    magazine_set(m, count);
 }
 
 void magazine_flush(struct magazine *m)
 {
-    if (load_relaxed(&m->count) != 0)
-        spill(m, load_relaxed(&m->count));
+    if (magazine_count(m) != 0)
+        spill(m, magazine_count(m));
 }
 
 void magazine_forget(struct magazine *m)
 {
-    for (uint32_t i = load_relaxed(&m->count); i < m->room; i++)
+    for (uint32_t i = magazine_count(m); i < m->room; i++)
         m->object[i] = NULL;
 }
 
 /* ---- get and put ---- */
 
-static void *pop(struct magazine *m, uint32_t count)
-{
-    store_relaxed(&m->count, count - 1);
-    return m->object[count - 1];
-}
-
 void *magazine_get(struct magazine *m, int *error)
 {
     struct ash_pool *pool = m->pool;
-    uint32_t count = load_relaxed(&m->count);
-    if (count != 0) {
-        counter_add(&m->hits, 1);
-        return pop(m, count);
-    }
+    uint64_t word = load_relaxed(&m->word);
+    if (word_count(word) != 0)
+        return magazine_pop(m, word);
     attend(m);
     tuner_tick(pool);
     uint32_t b = supply_any(pool, error);
@@ -242,7 +240,7 @@ void *magazine_get(struct magazine *m, int *error)
 static uint32_t make_room(struct magazine *m, uint32_t n)
 {
     attend(m);
-    uint32_t count = load_relaxed(&m->count);
+    uint32_t count = magazine_count(m);
     uint32_t capacity = load_relaxed(&m->capacity);
     uint32_t half = count - count / 2;
     uint32_t over = count + n > capacity ? count + n - capacity : 0;
@@ -255,16 +253,16 @@ static uint32_t make_room(struct magazine *m, uint32_t n)
 
 void magazine_put_bulk(struct magazine *m, void *const *objs, uint32_t n)
 {
-    uint32_t count = load_relaxed(&m->count);
+    uint32_t count = magazine_count(m);
     if (ASH_UNLIKELY(n > load_relaxed(&m->capacity) - count)) {
         if (n > make_room(m, n)) {
             magazine_count_up(m, given, supply_give(m->pool, objs, n));
             return;
         }
-        count = load_relaxed(&m->count);
+        count = magazine_count(m);
     }
     memcpy(m->object + count, objs, n * sizeof *objs);
-    store_relaxed(&m->count, count + n);
+    magazine_set(m, count + n);
 }
 
 void magazine_put(struct magazine *m, void *obj)
@@ -275,11 +273,11 @@ void magazine_put(struct magazine *m, void *obj)
 int magazine_get_bulk(struct magazine *m, void **objs, uint32_t n)
 {
     struct ash_pool *pool = m->pool;
-    uint32_t count = load_relaxed(&m->count);
+    uint32_t count = magazine_count(m);
     uint32_t have = n < count ? n : count;
     if (have != 0) {
         memcpy(objs, m->object + (count - have), have * sizeof *objs);
-        store_relaxed(&m->count, count - have);
+        magazine_set(m, count - have);
     }
     if (have < n) {
         attend(m);

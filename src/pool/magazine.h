@@ -33,11 +33,23 @@ struct magazine_set {
 
 extern ASH_HIDDEN ASH_TLS struct magazine_set magazines;
 
-/* For the hit paths: NULL, or a magazine that may be the constant one. */
+/* Never written: it has neither objects nor room. */
+extern ASH_HIDDEN const struct magazine magazine_none;
+
+#define MAGAZINE_NONE ((struct magazine *)(uintptr_t)&magazine_none)
+
+/* For the hit paths: the thread's magazine, or the constant one. */
 ASH_INLINE struct magazine *magazine_fast(const struct ash_pool *pool)
 {
-    uint32_t slot = load_relaxed(&pool->fast);
-    return ASH_LIKELY(slot < magazines.count) ? magazines.slot[slot] : NULL;
+    uint32_t slot = ASH_LIKELY(pool != NULL) ? load_relaxed(&pool->fast) : 0;
+    return ASH_LIKELY(slot < magazines.count) ? magazines.slot[slot] : MAGAZINE_NONE;
+}
+
+/* Pops the newest object; the magazine's word is `word`, its count not 0. Counts a hit. */
+ASH_INLINE void *magazine_pop(struct magazine *m, uint64_t word)
+{
+    store_relaxed(&m->word, word + MAGAZINE_HIT - 1);
+    return m->object[word_count(word) - 1];
 }
 
 /* The calling thread's; its pool's `direct` where it can have none. */

@@ -127,28 +127,21 @@ static ASH_NOINLINE void put_slow(struct ash_pool *pool, void *obj)
 ASH_API void *ash_pool_get(struct ash_pool *pool)
 {
     struct magazine *m = magazine_fast(pool);
-    uint32_t count = m == NULL ? 0 : load_relaxed(&m->count);
-    if (ASH_UNLIKELY(count == 0))
-        return get_slow(pool);
-    counter_add(&m->hits, 1);
-    store_relaxed(&m->count, count - 1);
-    return m->object[count - 1];
+    uint64_t word = load_relaxed(&m->word);
+    return ASH_LIKELY(word_count(word) != 0) ? magazine_pop(m, word) : get_slow(pool);
 }
 
 ASH_API void ash_pool_put(struct ash_pool *pool, void *obj)
 {
     struct magazine *m = magazine_fast(pool);
-    if (ASH_UNLIKELY(m == NULL || obj == NULL)) {
-        put_slow(pool, obj);
-        return;
-    }
-    uint32_t count = load_relaxed(&m->count);
-    if (ASH_UNLIKELY(count >= load_relaxed(&m->capacity))) {
+    uint64_t word = load_relaxed(&m->word);
+    uint32_t count = word_count(word);
+    if (ASH_UNLIKELY(count >= load_relaxed(&m->capacity) || obj == NULL)) {
         put_slow(pool, obj);
         return;
     }
     m->object[count] = obj;
-    store_relaxed(&m->count, count + 1);
+    store_relaxed(&m->word, word + 1);
 }
 
 /* ---- many ---- */
@@ -171,12 +164,12 @@ static int get_bulk_slow(struct ash_pool *pool, void **objs, unsigned n)
 ASH_API int ash_pool_get_bulk(struct ash_pool *pool, void **objs, unsigned n)
 {
     struct magazine *m = magazine_fast(pool);
-    uint32_t count = m == NULL ? 0 : load_relaxed(&m->count);
+    uint64_t word = load_relaxed(&m->word);
+    uint32_t count = word_count(word);
     if (ASH_UNLIKELY(n - 1 >= count)) /* n == 0 as well */
         return get_bulk_slow(pool, objs, n);
     memcpy(objs, m->object + (count - n), n * sizeof *objs);
-    counter_add(&m->hits, n);
-    store_relaxed(&m->count, count - n);
+    store_relaxed(&m->word, word + n * (MAGAZINE_HIT - 1));
     return 0;
 }
 
@@ -212,14 +205,14 @@ static ASH_NOINLINE void put_bulk_slow(struct ash_pool *pool, void *const *objs,
 ASH_API void ash_pool_put_bulk(struct ash_pool *pool, void *const *objs, unsigned n)
 {
     struct magazine *m = magazine_fast(pool);
-    uint32_t count = m == NULL ? 0 : load_relaxed(&m->count);
-    uint32_t room = m == NULL ? 0 : load_relaxed(&m->capacity) - count;
-    if (ASH_UNLIKELY(n - 1 >= room)) { /* n == 0 as well */
+    uint64_t word = load_relaxed(&m->word);
+    uint32_t count = word_count(word);
+    if (ASH_UNLIKELY(n - 1 >= load_relaxed(&m->capacity) - count)) { /* n == 0 as well */
         put_bulk_slow(pool, objs, n);
         return;
     }
     memcpy(m->object + count, objs, n * sizeof *objs);
-    store_relaxed(&m->count, count + n);
+    store_relaxed(&m->word, word + n);
 }
 
 /* ---- caches that the program owns ---- */

@@ -64,7 +64,7 @@ struct ash_pool *pool_claim(void)
 
 static void counters_clear(struct magazine *m)
 {
-    store_relaxed(&m->count, 0);
+    store_relaxed(&m->word, 0);
     store_relaxed(&m->capacity, 0);
     store_relaxed(&m->hits, 0);
     store_relaxed(&m->misses, 0);
@@ -260,8 +260,9 @@ void pool_sum(const struct ash_pool *pool, struct pool_sums *out)
         load_relaxed(&pool->magazine_count) + 1; /* records may change lists: no circle */
     *out = (struct pool_sums){0};
     for (; m != NULL && most-- != 0; m = next, next = m == NULL ? NULL : load_acquire(&m->next)) {
-        uint32_t count = load_relaxed(&m->count);
-        out->hits += load_relaxed(&m->hits);
+        uint64_t word = load_relaxed(&m->word);
+        uint32_t count = word_count(word);
+        out->hits += load_relaxed(&m->hits) + word / MAGAZINE_HIT;
         out->misses += load_relaxed(&m->misses);
         out->cached += count;
         out->largest = size_max(out->largest, count);

@@ -14,7 +14,10 @@
  *   gets    = the sum over magazines of hits + misses
  *
  * Every counter of a magazine has one writer, so at rest the sums are exact; those of `direct`,
- * which threads use that have no magazine, are changed by locked adds.
+ * which threads use that have no magazine, are changed by locked adds. One word holds a magazine's
+ * count and its hits, so that counting a hit costs nothing; misses and full magazines move the hits
+ * to a counter of their own. (Two words cost a pair 6.7 to 9.2 ns where one costs 6.3 to 6.6, the
+ * forwarding of stores to loads being what bounds it.)
  *
  * Records of pools and of magazines are never given back, only used again: who shows statistics may
  * read one at any time. What such a reader looks at is atomic, and `state` holds the number of the
@@ -56,14 +59,14 @@ enum magazine_state {
 };
 
 struct magazine {
-    ASH_LINE_ALIGNED _Atomic(uint32_t) count; /* owner writes: objects in it */
-    _Atomic(uint32_t) capacity;               /* owner writes; 0 once the pool is gone */
-    void **object;                            /* owner: `room` places, the newest object last */
-    _Atomic(uint64_t) hits;                   /* counter: gets served from it */
-    _Atomic(uint64_t) misses;                 /* counter: other gets */
-    _Atomic(uint64_t) taken;                  /* counter: objects from the depot or the store */
-    _Atomic(uint64_t) given;                  /* counter: objects to the depot */
-    uint32_t room;                            /* owner */
+    ASH_LINE_ALIGNED _Atomic(uint64_t) word; /* owner writes: hits : 48 | count : 16 */
+    void **object;                           /* owner: `room` places, the newest object last */
+    _Atomic(uint32_t) capacity;              /* owner writes; 0 once the pool is gone */
+    _Atomic(uint64_t) hits;                  /* counter: those that have left the word */
+    _Atomic(uint64_t) misses;                /* counter: other gets */
+    _Atomic(uint64_t) taken;                 /* counter: objects from the depot or the store */
+    _Atomic(uint64_t) given;                 /* counter: objects to the depot */
+    uint32_t room;                           /* owner */
     uint32_t fixed;                  /* const while owned: capacity it keeps; 0: the pool's */
     struct ash_pool *pool;           /* const while owned */
     _Atomic(uint32_t) state;         /* atomic: enum magazine_state */
@@ -140,6 +143,25 @@ struct ash_pool *pool_named(const char *name);
 
 /* The pool's name as it is now. */
 void pool_name_get(const struct ash_pool *pool, char out[POOL_NAME]);
+
+#define MAGAZINE_HIT ((uint64_t)1 << 16)
+
+/* Objects in the magazine. */
+ASH_INLINE uint32_t word_count(uint64_t word)
+{
+    return (uint16_t)word;
+}
+
+ASH_INLINE uint32_t magazine_count(const struct magazine *m)
+{
+    return word_count(load_relaxed(&m->word));
+}
+
+/* Its owner sets how many there are. */
+ASH_INLINE void magazine_set(struct magazine *m, uint32_t count)
+{
+    store_relaxed(&m->word, (load_relaxed(&m->word) & ~(MAGAZINE_HIT - 1)) | count);
+}
 
 /* A magazine for the pool, on its list, OWNED, empty, without room; NULL: no memory. */
 struct magazine *pool_magazine(struct ash_pool *pool);

@@ -98,15 +98,29 @@ ASH_INLINE struct store_chunk *store_chunk_of(const void *p)
     return load_relaxed(&header->pool);
 }
 
-/* The object's number, STORE_NONE for what is no object of this store. */
-ASH_INLINE uint32_t store_number(const struct store *s, const void *p)
+/*
+ * The object's number, STORE_NONE for what is no object of this store. *near is a chunk of it or
+ * NULL, and the object's chunk afterwards: neighbours skip the look at the unit's header.
+ */
+ASH_INLINE uint32_t store_number_near(const struct store *s, const void *p,
+                                      const struct store_chunk **near)
 {
-    const struct store_chunk *c = store_chunk_of(p);
-    if (ASH_UNLIKELY(c == NULL || c->store != s))
-        return STORE_NONE;
+    const struct store_chunk *c = *near;
+    if (c == NULL || unit_of(p) - c->unit >= s->units) {
+        c = store_chunk_of(p);
+        if (ASH_UNLIKELY(c == NULL || c->store != s))
+            return STORE_NONE;
+        *near = c;
+    }
     uint64_t product = (uint64_t)((const char *)p - c->first) * s->inverse;
     uint64_t index = product >> s->zeroes | product << (-s->zeroes & 63);
     return ASH_LIKELY(index < s->per_chunk) ? c->number << s->bits | (uint32_t)index : STORE_NONE;
+}
+
+ASH_INLINE uint32_t store_number(const struct store *s, const void *p)
+{
+    const struct store_chunk *near = NULL;
+    return store_number_near(s, p, &near);
 }
 
 ASH_INLINE uint32_t store_index(const struct store *s, uint32_t number)
@@ -119,10 +133,20 @@ ASH_INLINE struct store_chunk *store_chunk(const struct store *s, uint32_t numbe
     return table_get(&s->chunks, (uint32_t)((uint64_t)number >> s->bits));
 }
 
-/* The object with that number. */
+/* The object with that number; *near as above. */
+ASH_INLINE void *store_object_near(const struct store *s, uint32_t number,
+                                   const struct store_chunk **near)
+{
+    const struct store_chunk *c = *near;
+    if (c == NULL || c->number != (uint32_t)((uint64_t)number >> s->bits))
+        *near = c = store_chunk(s, number);
+    return c->first + store_index(s, number) * s->stride;
+}
+
 ASH_INLINE void *store_object(const struct store *s, uint32_t number)
 {
-    return store_chunk(s, number)->first + store_index(s, number) * s->stride;
+    const struct store_chunk *near = NULL;
+    return store_object_near(s, number, &near);
 }
 
 #endif

@@ -177,21 +177,24 @@ void supply_report(const struct ash_pool *pool, const void *p)
 uint32_t supply_give(struct ash_pool *pool, void *const *objs, uint32_t n)
 {
     struct depot *d = &pool->depot;
+    const struct store_chunk *near = NULL;
+    struct batch *batch = NULL;
     uint32_t good = 0, b = 0;
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t number = store_number(&pool->store, objs[i]);
+        uint32_t number = store_number_near(&pool->store, objs[i], &near);
         if (ASH_UNLIKELY(number == STORE_NONE)) {
             supply_report(pool, objs[i]);
             continue;
         }
         good++;
-        if (b == 0 && n != 1)
-            b = depot_blank(d);
         if (b == 0) {
-            depot_put(d, DEPOT_FULL, number);
-            continue;
+            b = n == 1 ? 0 : depot_blank(d);
+            if (b == 0) {
+                depot_put(d, DEPOT_FULL, number);
+                continue;
+            }
+            batch = depot_batch(d, b);
         }
-        struct batch *batch = depot_batch(d, b);
         batch->object[batch->count++] = number;
         if (batch->count == d->room) {
             depot_push(d, DEPOT_FULL, b);
@@ -209,11 +212,11 @@ void supply_sweep(struct ash_pool *pool)
     for (; m != NULL; m = load_acquire(&m->next)) {
         uint32_t seen = MAGAZINE_LEFT;
         /* acquire: what is in it; pairs with the release that left it */
-        if (load_relaxed(&m->count) == 0 || !cas_strong_acq_rel(&m->state, &seen, MAGAZINE_OWNED))
+        if (magazine_count(m) == 0 || !cas_strong_acq_rel(&m->state, &seen, MAGAZINE_OWNED))
             continue;
-        uint32_t n = load_relaxed(&m->count);
+        uint32_t n = magazine_count(m);
         counter_add(&m->given, supply_give(pool, m->object, n));
-        store_relaxed(&m->count, 0);
+        magazine_set(m, 0);
         store_release(&m->state, MAGAZINE_LEFT); /* pairs with whoever takes it next */
     }
 }
