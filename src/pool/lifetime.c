@@ -260,8 +260,11 @@ ASH_API int ash_pool_resize(struct ash_pool *pool, unsigned capacity)
         status = shrink(pool, capacity);
     else if (fixed)
         status = -supply_ahead(pool, capacity - created);
-    if (status != 0)
+    if (status != 0) {
         store_relaxed(&pool->capacity, before);
+        if (load_relaxed(&pool->created) > created)
+            (void)census_withdraw(pool, load_relaxed(&pool->created) - created);
+    }
     trim_end(pool);
     errno = saved;
     return status;

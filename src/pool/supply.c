@@ -84,7 +84,8 @@ static int construct_batch(struct ash_pool *pool, struct batch *batch)
 }
 
 /*
- * A batch of up to `n` objects that begin to exist, constructed if `now`; 0: none, *error is set.
+ * A batch of up to `n` objects that begin to exist, constructed if `now`; 0: none. *error is set,
+ * also when a constructor failed after others had not.
  * The batches to hold them all are made first, so that each can always be put back.
  */
 static uint32_t create(struct ash_pool *pool, uint32_t n, bool now, int *error)
@@ -98,14 +99,12 @@ static uint32_t create(struct ash_pool *pool, uint32_t n, bool now, int *error)
     uint32_t b = depot_ensure(d, objects + threads * d->room) ? depot_blank(d) : 0;
     uint32_t got = b == 0 ? 0 : fill(pool, depot_batch(d, b), take);
     sub_relaxed(&pool->created, take - got);
-    *error = ENOMEM;
-    if (got != 0 && now) {
-        *error = construct_batch(pool, depot_batch(d, b));
-        got = depot_batch(d, b)->count;
-    }
-    if (got == 0 && b != 0)
+    *error = got == 0 ? ENOMEM : now ? construct_batch(pool, depot_batch(d, b)) : 0;
+    if (b != 0 && depot_batch(d, b)->count == 0) {
         depot_push(d, DEPOT_BLANK, b);
-    return got == 0 ? 0 : b;
+        b = 0;
+    }
+    return b;
 }
 
 /* A batch with one preallocated object, now constructed; 0: none, and *error says why if one failed. */
@@ -140,9 +139,8 @@ uint32_t supply_batch(struct ash_pool *pool, int *error)
     }
     uint32_t first = create(pool, d->room, true, error);
     bool eager = (pool->flags & ASH_POOL_EAGER) != 0;
-    while (first != 0 && eager && store_left(&pool->store) != 0) {
-        int full;
-        uint32_t b = create(pool, d->room, true, &full);
+    for (int status = *error; first != 0 && eager && status == 0;) {
+        uint32_t b = store_left(&pool->store) == 0 ? 0 : create(pool, d->room, true, &status);
         if (b == 0)
             break;
         depot_push(d, DEPOT_FULL, b);
@@ -152,15 +150,15 @@ uint32_t supply_batch(struct ash_pool *pool, int *error)
 
 int supply_ahead(struct ash_pool *pool, uint32_t n)
 {
-    while (n != 0) {
-        int error;
+    int error = 0;
+    while (n != 0 && error == 0) {
         uint32_t b = create(pool, n, !pool->lazy, &error);
         if (b == 0)
             return error;
         n -= depot_batch(&pool->depot, b)->count;
         depot_push(&pool->depot, pool->lazy ? DEPOT_RAW : DEPOT_FULL, b);
     }
-    return 0;
+    return error;
 }
 
 /* ---- free objects ---- */
