@@ -23,9 +23,11 @@ static void dress_debug_out(struct ash_pool *pool, void *obj)
     size_t written = guard_written(s, obj, pool->keeps);
     size_t over = guard_overrun(s, obj);
     if (guard_mark(obj, GUARD_OUT) != GUARD_FREE)
-        error_pool_object(name, obj, "its head was written while it was free");
+        error_pool_object(name, obj, "the bytes before it were written while it was free");
+    else if (written != GUARD_INTACT && pool->keeps)
+        error_pool_object(name, obj, "it was written after it was put");
     else if (written != GUARD_INTACT)
-        error_pool_written(name, obj, pool->keeps ? s->size : written);
+        error_pool_written(name, obj, written);
     else if (over != GUARD_INTACT)
         error_pool_overrun(name, obj, s->size, over);
 }
