@@ -100,15 +100,15 @@ static struct store_chunk *chunk_make(struct store *s)
     c->store = s;
     c->unit = unit;
     c->first = (char *)unit_address(unit) + s->before;
+    if (!chunk_enter(s, c)) {
+        reserve_give(unit, s->units);
+        front_free(c);
+        return NULL;
+    }
     for (size_t i = 0; i < s->units; i++) {
         struct slab *header = chunk_header(unit + i);
         store_relaxed(&header->pool, c);
         store_release(&header->kind, UNIT_POOL); /* the record; pairs with store_chunk_of */
-    }
-    if (!chunk_enter(s, c)) {
-        run_give(s, unit);
-        front_free(c);
-        return NULL;
     }
     add_relaxed(&s->bytes, s->units << UNIT_SHIFT);
     return c;

@@ -542,7 +542,7 @@ static void test_cache(void)
 
 static void test_trim(void)
 {
-    struct calls c = {0};
+    static struct calls c; /* for test_each as well */
     struct ash_pool *pool = counted(&c, 0, 0, 0);
     is_int(ash_pool_trim(pool), 0, "nothing to trim yet");
     get_many(pool, 4000);
@@ -560,13 +560,8 @@ static void test_trim(void)
     is_int(get_many(pool, 1), 1, "it goes on");
     is_int(c.made, 4000, "with what it has");
     ash_pool_put(pool, objs[0]);
-    objs[0] = NULL;
     is_int(ash_pool_destroy(pool), -EBUSY, "one is still out");
-    is_int(ash_pool_in_use(pool), 1, "it is counted");
-    ok(ash_pool_lookup("counted") == pool, "and the pool lives");
-    /* The one that was kept out is the lowest object, so the first of a walk that is in use. */
-    qsort(objs, 1, sizeof *objs, compare);
-    (void)bytes;
+    ok(ash_pool_lookup("counted") == pool, "so the pool lives");
 }
 
 static int first_in_use(void *obj, int in_use, void *user)
@@ -584,7 +579,7 @@ static int count_both(void *obj, int in_use, void *user)
     return 0;
 }
 
-/* Ends what test_trim has left. */
+/* Goes on with what test_trim has left: one object is out. */
 static void test_each(void)
 {
     struct ash_pool *pool = ash_pool_lookup("counted");
