@@ -14,9 +14,10 @@
  *     ash_pool_put(packets, p);
  *     ash_pool_destroy(packets);
  *
- * Objects are aligned to 64 bytes unless asked otherwise, so no two share a cache line. Memory comes
- * in chunks of at least 64 KiB from where malloc's comes from: limits and totals of ashlar/malloc.h
- * and ashlar/stats.h include it, and every format of the statistics lists the pools by name.
+ * Objects are aligned to 64 bytes unless asked otherwise, so no two share a cache line. Memory
+ * comes in chunks of at least 64 KiB from where malloc's comes from: limits and totals of
+ * ashlar/malloc.h and ashlar/stats.h include it, and every format of the statistics lists the pools
+ * by name.
  *
  * Threads: unless said otherwise, every function may be called by any thread at any time and waits
  * for none; an object may be put by another thread than got it. A thread's magazine stays when the

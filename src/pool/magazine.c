@@ -153,7 +153,7 @@ void magazine_kill(struct magazine *m)
 
 /* ---- exchange with the depot ---- */
 
-/* Takes up to `n` objects out of a batch that the caller holds; those to be used first come last. */
+/* Takes up to `n` objects out of a batch that the caller holds; the first to be used come last. */
 static uint32_t unload(struct ash_pool *pool, struct batch *batch, void **objs, uint32_t n)
 {
     const struct store_chunk *near = NULL;

@@ -59,8 +59,8 @@ struct store {
 };
 
 /*
- * `s` is all zero, or was ended. Objects of `size` bytes at multiples of `align`, with `before` and `behind` bytes
- * round each; false when that is more than an address space holds.
+ * `s` is all zero, or was ended. Objects of `size` bytes at multiples of `align`, with `before` and
+ * `behind` bytes round each; false when that is more than an address space holds.
  */
 bool store_init(struct store *s, size_t size, size_t align, size_t before, size_t behind);
 

@@ -23,7 +23,7 @@ static int construct(struct ash_pool *pool, uint32_t number)
     if ((pool->dress & DRESS_DEBUG) != 0)
         guard_init(s, obj, pool->keeps);
     if ((pool->dress & DRESS_TOOL) != 0)
-        guard_tool_shut(obj, s->size);
+        guard_tool_shut(obj, s->stride); /* what lies behind it as well */
     return status < 0 ? -status : status;
 }
 
@@ -107,7 +107,7 @@ static uint32_t create(struct ash_pool *pool, uint32_t n, bool now, int *error)
     return b;
 }
 
-/* A batch with one preallocated object, now constructed; 0: none, and *error says why if one failed. */
+/* A batch with one preallocated object, now constructed; 0: none, or *error says why it failed. */
 static uint32_t raw_one(struct ash_pool *pool, int *error)
 {
     struct depot *d = &pool->depot;

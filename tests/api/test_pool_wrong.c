@@ -1,12 +1,13 @@
 /*
- * Misuse of pools: each kind is named to the letter, and aborts or, with ASHLAR_ON_ERROR=warn, leaves the pool whole. Each
- * case runs in a child whose standard error is read; it prints the pointer that it is about to misuse first. With an
- * argument, the program makes that mistake and nothing else: for memcheck (tests/valgrind/pools.sh).
+ * Misuse of pools: each kind is named to the letter, and aborts or, with ASHLAR_ON_ERROR=warn, leaves the pool whole.
+ * Each case runs in a child whose standard error is read; it prints the pointer that it is about to misuse first. With
+ * an argument, the program makes one of the mistakes that tools find, and nothing else: for tests/valgrind/pools.sh.
  */
 #include "ashlar/ashlar.h"
 #include "again.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -225,6 +226,99 @@ static void free_inside(void)
     is_whole(pool, 1);
 }
 
+/* ---- what tools find in pools that are not for debugging ---- */
+
+static void write_after_put(void)
+{
+    struct ash_pool *pool = make(0);
+    volatile char *p = ash_pool_get(pool);
+    ash_pool_put(pool, (void *)p);
+    p[42] = 1;
+}
+
+static void *put_it(void *arg)
+{
+    ash_pool_put(ash_pool_lookup("p"), arg);
+    return NULL;
+}
+
+static void read_after_put_elsewhere(void)
+{
+    struct ash_pool *pool = make(0);
+    volatile char *p = ash_pool_get(pool);
+    pthread_t t;
+    p[42] = 1;
+    pthread_create(&t, NULL, put_it, (void *)p);
+    pthread_join(t, NULL);
+    shown += p[42];
+}
+
+static void write_behind(void)
+{
+    struct ash_pool *pool = make(0);
+    volatile char *p = ash_pool_get(pool);
+    p[100] = 1;
+    ash_pool_put(pool, (void *)p);
+}
+
+static void use_unset(void)
+{
+    struct ash_pool *pool = make(0);
+    volatile char *p = ash_pool_get(pool);
+    p[0] = 1;
+    ash_pool_put(pool, (void *)p);
+    p = ash_pool_get(pool);
+    if (p[0] == 1)
+        shown++;
+    ash_pool_put(pool, (void *)p);
+}
+
+/* memcheck looks for leaks only where malloc has given out a block that it knows of. */
+static void *volatile held;
+
+static void leak(void)
+{
+    struct ash_pool *pool = make(0);
+    held = malloc(1);
+    for (int i = 0; i < 3; i++)
+        memset(ash_pool_get(pool), 1, 100);
+}
+
+/* All that must not be complained about. */
+static void nothing_wrong(void)
+{
+    struct ash_pool *pool = make(0);
+    struct ash_pool *kept = ash_pool_create("kept", ASH_POOL_CONFIG(.obj_size = 100, .reset = nothing));
+    void *objs[50];
+    for (int round = 0; round < 3; round++) {
+        ash_pool_get_bulk(pool, objs, 50);
+        for (int i = 0; i < 50; i++)
+            memset(objs[i], i, 100);
+        ash_pool_put_bulk(pool, objs, 50);
+        ash_pool_get_bulk(kept, objs, 50);
+        for (int i = 0; i < 50; i++) {
+            if (round == 0)
+                memset(objs[i], 7, 100);
+            shown += ((char *)objs[i])[99] != 7;
+        }
+        ash_pool_put_bulk(kept, objs, 50);
+        ash_pool_trim(pool);
+        ash_pool_audit(kept);
+    }
+    ash_pool_destroy(pool);
+    ash_pool_destroy(kept);
+    if (shown != STDOUT_FILENO)
+        _exit(93);
+}
+
+static const struct {
+    const char *name;
+    void (*make)(void);
+} for_tools[] = {
+    {"write-after-put", write_after_put}, {"read-after-put", read_after_put_elsewhere}, {"write-behind", write_behind},
+    {"use-unset", use_unset},             {"leak", leak},                               {"nothing", nothing_wrong},
+};
+
 /* `message` holds %s where the pointer is. */
 static const struct wrong {
     const char *name;
@@ -319,10 +413,10 @@ static void test_audit(void)
 
 int main(int argc, char **argv)
 {
-    for (unsigned i = 0; argc > 1 && i < sizeof wrongs / sizeof wrongs[0]; i++)
-        if (strcmp(wrongs[i].name, argv[1]) == 0) {
+    for (unsigned i = 0; argc > 1 && i < sizeof for_tools / sizeof for_tools[0]; i++)
+        if (strcmp(for_tools[i].name, argv[1]) == 0) {
             shown = STDOUT_FILENO;
-            wrongs[i].make();
+            for_tools[i].make();
             return 0;
         }
     const char *warn = getenv("ASHLAR_ON_ERROR");
