@@ -102,11 +102,9 @@ static void *get_from(struct magazine *m)
 
 static void put_to(struct magazine *m, void *obj)
 {
-    int saved = errno;
     struct ash_pool *pool = m->pool;
     if (obj != NULL && (pool->dress == 0 || dress_back(pool, obj)))
         magazine_put(m, obj);
-    errno = saved;
 }
 
 static ASH_NOINLINE void *get_slow(struct ash_pool *pool)
@@ -120,10 +118,12 @@ static ASH_NOINLINE void *get_slow(struct ash_pool *pool)
 
 static ASH_NOINLINE void put_slow(struct ash_pool *pool, void *obj)
 {
+    int saved = errno;
     if (ASH_UNLIKELY(!pool_is_live(pool)))
         error_pool_gone(obj, pool);
     else
         put_to(magazine_self(pool), obj);
+    errno = saved;
 }
 
 ASH_API void *ash_pool_get(struct ash_pool *pool)
@@ -195,8 +195,8 @@ static ASH_NOINLINE void put_bulk_slow(struct ash_pool *pool, void *const *objs,
         error_pool_gone(objs == NULL ? NULL : objs[0], pool);
         return;
     }
-    struct magazine *m = magazine_self(pool);
     int saved = errno;
+    struct magazine *m = magazine_self(pool);
     if (pool->dress == 0)
         magazine_put_bulk(m, objs, n);
     for (unsigned i = 0; pool->dress != 0 && i < n; i++)
@@ -275,8 +275,10 @@ ASH_API void *ash_pool_cache_get(struct ash_pool_cache *cache)
 ASH_API void ash_pool_cache_put(struct ash_pool_cache *cache, void *obj)
 {
     struct magazine *m = magazine_of(cache);
+    int saved = errno;
     if (ASH_UNLIKELY(!cache_is_live(m)))
         error_pool_gone(obj, m == NULL ? NULL : m->pool);
     else
         put_to(m, obj);
+    errno = saved;
 }
