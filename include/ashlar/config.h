@@ -21,7 +21,9 @@ template <class Config> static inline const Config *ashlar_config_address(const 
 {
     return &config;
 }
-#define ASH_CONFIG(type, ...) ashlar_config_address(type{sizeof(type), __VA_ARGS__})
+template <class Config> using ashlar_config = Config; /* `struct name` cannot stand before a brace */
+#define ASH_CONFIG(type, ...)                                                                      \
+    ashlar_config_address(ashlar_config<type>{.struct_size = sizeof(type), __VA_ARGS__})
 #else
 #define ASH_CONFIG(type, ...) (&(const type){.struct_size = sizeof(type), __VA_ARGS__})
 #endif

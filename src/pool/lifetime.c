@@ -174,8 +174,8 @@ ASH_API struct ash_pool *ash_pool_create(const char *name, const struct ash_pool
         errno = error;
         return NULL;
     }
-    bool plain = pool->dress == 0 && pool->own == NULL;
-    store_relaxed(&pool->fast, plain ? pool->slot : 0);
+    if (pool->dress == 0)
+        store_relaxed(&pool->fast, pool->own != NULL ? (uintptr_t)pool->own : pool->slot);
     count_boot();
     return pool;
 }

@@ -156,11 +156,9 @@ void magazine_kill(struct magazine *m)
 /* Takes up to `n` objects out of a batch that the caller holds; the first to be used come last. */
 static uint32_t unload(struct ash_pool *pool, struct batch *batch, void **objs, uint32_t n)
 {
-    const struct store_chunk *near = NULL;
     uint32_t take = n < batch->count ? n : batch->count;
     batch->count -= take;
-    for (uint32_t i = 0; i < take; i++)
-        objs[i] = store_object_near(&pool->store, batch->object[batch->count + i], &near);
+    store_objects(&pool->store, batch->object + batch->count, take, objs);
     return take;
 }
 

@@ -41,8 +41,10 @@ extern ASH_HIDDEN const struct magazine magazine_none;
 /* For the hit paths: the thread's magazine, or the constant one. */
 ASH_INLINE struct magazine *magazine_fast(const struct ash_pool *pool)
 {
-    uint32_t slot = ASH_LIKELY(pool != NULL) ? load_relaxed(&pool->fast) : 0;
-    return ASH_LIKELY(slot < magazines.count) ? magazines.slot[slot] : MAGAZINE_NONE;
+    uintptr_t fast = ASH_LIKELY(pool != NULL) ? load_relaxed(&pool->fast) : 0;
+    if (ASH_LIKELY(fast < magazines.count))
+        return magazines.slot[fast];
+    return fast < POOLS_MAX ? MAGAZINE_NONE : (struct magazine *)fast;
 }
 
 /* Pops the newest object; the magazine's word is `word`, its count not 0. Counts a hit. */
@@ -50,6 +52,13 @@ ASH_INLINE void *magazine_pop(struct magazine *m, uint64_t word)
 {
     store_relaxed(&m->word, word + MAGAZINE_HIT - 1);
     return m->object[word_count(word) - 1];
+}
+
+/* Pushes an object; the magazine's word is `word`, and has room. */
+ASH_INLINE void magazine_push(struct magazine *m, uint64_t word, void *obj)
+{
+    m->object[word_count(word)] = obj;
+    store_relaxed(&m->word, word + 1);
 }
 
 /* The calling thread's; its pool's `direct` where it can have none. */

@@ -137,13 +137,11 @@ ASH_API void ash_pool_put(struct ash_pool *pool, void *obj)
 {
     struct magazine *m = magazine_fast(pool);
     uint64_t word = load_relaxed(&m->word);
-    uint32_t count = word_count(word);
-    if (ASH_UNLIKELY(count >= load_relaxed(&m->capacity) || obj == NULL)) {
+    if (ASH_UNLIKELY(word_count(word) >= load_relaxed(&m->capacity) || obj == NULL)) {
         put_slow(pool, obj);
         return;
     }
-    m->object[count] = obj;
-    store_relaxed(&m->word, word + 1);
+    magazine_push(m, word, obj);
 }
 
 /* ---- many ---- */
@@ -265,6 +263,9 @@ ASH_API void ash_pool_cache_flush(struct ash_pool_cache *cache)
 ASH_API void *ash_pool_cache_get(struct ash_pool_cache *cache)
 {
     struct magazine *m = magazine_of(cache);
+    uint64_t word = m == NULL ? 0 : load_relaxed(&m->word);
+    if (ASH_LIKELY(word_count(word) != 0 && m->pool->dress == 0))
+        return magazine_pop(m, word);
     if (ASH_UNLIKELY(!cache_is_live(m))) {
         errno = EINVAL;
         return NULL;
@@ -275,6 +276,12 @@ ASH_API void *ash_pool_cache_get(struct ash_pool_cache *cache)
 ASH_API void ash_pool_cache_put(struct ash_pool_cache *cache, void *obj)
 {
     struct magazine *m = magazine_of(cache);
+    uint64_t word = m == NULL ? 0 : load_relaxed(&m->word);
+    if (ASH_LIKELY(m != NULL && word_count(word) < load_relaxed(&m->capacity) && obj != NULL &&
+                   m->pool->dress == 0)) {
+        magazine_push(m, word, obj);
+        return;
+    }
     int saved = errno;
     if (ASH_UNLIKELY(!cache_is_live(m)))
         error_pool_gone(obj, m == NULL ? NULL : m->pool);

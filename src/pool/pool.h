@@ -78,8 +78,8 @@ struct magazine {
 struct tuning;
 
 struct ash_pool {
-    _Atomic(uint32_t) fast; /* atomic: `slot`, or 0: the hit paths are not for this pool */
-    uint32_t slot;          /* const: place in the register, and in threads' tables */
+    _Atomic(uintptr_t) fast; /* atomic: what the hit paths use: `slot`, or `own`, or 0 for none */
+    uint32_t slot;           /* const: place in the register, and in threads' tables */
     _Atomic(uint32_t) state;
     _Atomic(uint32_t) abandoned; /* hint: magazines were left with objects in them */
     _Atomic(uint64_t) name[POOL_NAME_WORDS];
@@ -101,7 +101,7 @@ struct ash_pool {
     uint32_t byte_bound;             /* const: objects that max_bytes allow */
     bool lazy;                       /* const: objects are constructed one by one */
     bool keeps;                      /* const: what a free object holds is its user's */
-    struct magazine *own;            /* const: of a single-threaded pool; else NULL */
+    struct magazine *own;            /* const: of a pool for a single thread; else NULL */
     int (*ctor)(void *obj, void *user);
     void (*reset)(void *obj, void *user);
     void (*dtor)(void *obj, void *user);

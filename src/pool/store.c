@@ -190,3 +190,35 @@ uint32_t store_left(const struct store *s)
     uint64_t seen = load_relaxed(&s->fresh);
     return fresh_chunk(seen) == 0 ? 0 : s->per_chunk - (uint32_t)seen;
 }
+
+/* ---- objects and their numbers ---- */
+
+uint32_t store_numbers(const struct store *s, void *const *objs, uint32_t n, uint32_t *numbers)
+{
+    const struct store_chunk *c = store_chunk_of(objs[0]);
+    if (ASH_UNLIKELY(c == NULL || c->store != s))
+        return 0;
+    const struct store where = {.inverse = s->inverse, .zeroes = s->zeroes};
+    uint32_t most = s->per_chunk;
+    uint32_t base = c->number << s->bits;
+    uint32_t i = 0;
+    for (; i < n; i++) {
+        uint64_t index = store_index_in(&where, c, objs[i]);
+        if (index >= most)
+            break;
+        numbers[i] = base | (uint32_t)index;
+    }
+    return i;
+}
+
+void store_objects(const struct store *s, const uint32_t *numbers, uint32_t n, void **objs)
+{
+    size_t stride = s->stride;
+    unsigned bits = s->bits;
+    for (uint32_t i = 0; i < n;) {
+        uint64_t chunk = (uint64_t)numbers[i] >> bits;
+        char *first = store_chunk(s, numbers[i])->first;
+        for (; i < n && (uint64_t)numbers[i] >> bits == chunk; i++)
+            objs[i] = first + (numbers[i] - (uint32_t)(chunk << bits)) * stride;
+    }
+}

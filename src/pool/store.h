@@ -98,30 +98,30 @@ ASH_INLINE struct store_chunk *store_chunk_of(const void *p)
     return load_relaxed(&header->pool);
 }
 
-/*
- * The object's number, STORE_NONE for what is no object of this store. *near is a chunk of it or
- * NULL, and the object's chunk afterwards: neighbours skip the look at the unit's header.
- */
-ASH_INLINE uint32_t store_number_near(const struct store *s, const void *p,
-                                      const struct store_chunk **near)
+/* The index of an object in that chunk, per_chunk or more for anything else: see above. */
+ASH_INLINE uint64_t store_index_in(const struct store *s, const struct store_chunk *c,
+                                   const void *p)
 {
-    const struct store_chunk *c = *near;
-    if (c == NULL || unit_of(p) - c->unit >= s->units) {
-        c = store_chunk_of(p);
-        if (ASH_UNLIKELY(c == NULL || c->store != s))
-            return STORE_NONE;
-        *near = c;
-    }
     uint64_t product = (uint64_t)((const char *)p - c->first) * s->inverse;
-    uint64_t index = product >> s->zeroes | product << (-s->zeroes & 63);
-    return ASH_LIKELY(index < s->per_chunk) ? c->number << s->bits | (uint32_t)index : STORE_NONE;
+    return product >> s->zeroes | product << (-s->zeroes & 63);
 }
 
+/* The object's number, STORE_NONE for what is no object of this store. */
 ASH_INLINE uint32_t store_number(const struct store *s, const void *p)
 {
-    const struct store_chunk *near = NULL;
-    return store_number_near(s, p, &near);
+    const struct store_chunk *c = store_chunk_of(p);
+    uint64_t index = c == NULL || c->store != s ? s->per_chunk : store_index_in(s, c, p);
+    return index < s->per_chunk ? c->number << s->bits | (uint32_t)index : STORE_NONE;
 }
+
+/*
+ * The numbers of those at the beginning of a list of `n` that are objects of one chunk; how many: 0
+ * when the first is no object of this store. Neighbours cost a multiplication each.
+ */
+uint32_t store_numbers(const struct store *s, void *const *objs, uint32_t n, uint32_t *numbers);
+
+/* The objects with those numbers. */
+void store_objects(const struct store *s, const uint32_t *numbers, uint32_t n, void **objs);
 
 ASH_INLINE uint32_t store_index(const struct store *s, uint32_t number)
 {
@@ -133,20 +133,10 @@ ASH_INLINE struct store_chunk *store_chunk(const struct store *s, uint32_t numbe
     return table_get(&s->chunks, (uint32_t)((uint64_t)number >> s->bits));
 }
 
-/* The object with that number; *near as above. */
-ASH_INLINE void *store_object_near(const struct store *s, uint32_t number,
-                                   const struct store_chunk **near)
-{
-    const struct store_chunk *c = *near;
-    if (c == NULL || c->number != (uint32_t)((uint64_t)number >> s->bits))
-        *near = c = store_chunk(s, number);
-    return c->first + store_index(s, number) * s->stride;
-}
-
+/* The object with that number. */
 ASH_INLINE void *store_object(const struct store *s, uint32_t number)
 {
-    const struct store_chunk *near = NULL;
-    return store_object_near(s, number, &near);
+    return store_chunk(s, number)->first + store_index(s, number) * s->stride;
 }
 
 #endif

@@ -175,32 +175,31 @@ void supply_report(const struct ash_pool *pool, const void *p)
 uint32_t supply_give(struct ash_pool *pool, void *const *objs, uint32_t n)
 {
     struct depot *d = &pool->depot;
-    const struct store_chunk *near = NULL;
-    struct batch *batch = NULL;
-    uint32_t good = 0, b = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t number = store_number_near(&pool->store, objs[i], &near);
-        if (ASH_UNLIKELY(number == STORE_NONE)) {
-            supply_report(pool, objs[i]);
-            continue;
+    uint32_t good = 0, single;
+    while (n != 0) {
+        uint32_t b = n == 1 ? 0 : depot_blank(d);
+        struct batch *batch = b == 0 ? NULL : depot_batch(d, b);
+        uint32_t most = b == 0 ? 1 : n < d->room ? n : d->room;
+        uint32_t *to = b == 0 ? &single : batch->object;
+        uint32_t done = 0;
+        while (done < most) {
+            uint32_t k = store_numbers(&pool->store, objs + done, most - done, to + done);
+            if (ASH_UNLIKELY(k == 0))
+                break;
+            done += k;
         }
-        good++;
-        if (b == 0) {
-            b = n == 1 ? 0 : depot_blank(d);
-            if (b == 0) {
-                depot_put(d, DEPOT_FULL, number);
-                continue;
-            }
-            batch = depot_batch(d, b);
+        if (b != 0) {
+            batch->count = done;
+            depot_return(d, DEPOT_FULL, b);
+        } else if (done != 0) {
+            depot_put(d, DEPOT_FULL, single);
         }
-        batch->object[batch->count++] = number;
-        if (batch->count == d->room) {
-            depot_push(d, DEPOT_FULL, b);
-            b = 0;
-        }
+        good += done;
+        if (ASH_UNLIKELY(done < most))
+            supply_report(pool, objs[done++]);
+        objs += done;
+        n -= done;
     }
-    if (b != 0)
-        depot_return(d, DEPOT_FULL, b);
     return good;
 }
 
