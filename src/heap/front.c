@@ -89,8 +89,19 @@ static struct request request_of(size_t n, size_t align)
     return r;
 }
 
+/* Hardened mode's own hit path: a block that is ready, or NULL. */
+ASH_INLINE void *ready(size_t n)
+{
+    if (ASH_LIKELY(!options.harden) || !heap_is_real(heap_hard))
+        return NULL;
+    return hard_hit(heap_hard, n);
+}
+
 void *front_malloc_slow(size_t n)
 {
+    void *p = ready(n);
+    if (p != NULL)
+        return p;
     struct request r = request_of(n, 1);
     return request_slow(&r);
 }
@@ -106,8 +117,11 @@ ASH_INLINE void *cleared(struct block *p, size_t n, bool zero)
 
 void *front_calloc_slow(size_t n)
 {
+    void *p = ready(n);
+    if (p != NULL)
+        return p;
     struct request r = request_of(n, 1);
-    void *p = request_slow(&r);
+    p = request_slow(&r);
     if (p == NULL || (r.cls == 0 && r.zero))
         return p;
     return cleared(p, n, r.zero);
@@ -219,13 +233,14 @@ void front_free_slow(void *p)
             h = thread_enter();
         if (h == NULL)
             h = heap_attached();
+        bool tick = true;
         if (ASH_UNLIKELY(options.harden))
-            hard_free(h, p);
+            tick = hard_free(h, p);
         else if (cls != 0)
             free_small(h, cls, p);
         else
             free_large(h, p);
-        if (heap_is_real(h))
+        if (tick && heap_is_real(h))
             thread_tick(h);
     }
     errno = saved;

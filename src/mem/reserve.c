@@ -278,3 +278,13 @@ void reserve_give(size_t unit, size_t units)
     else if (ASH_UNLIKELY(resident > bound))
         purge_far(resident - bound);
 }
+
+void reserve_give_zero(size_t unit, size_t units)
+{
+    size_t at = unit;
+    size_t left = units;
+    for (unsigned part; left != 0; at += part, left -= part)
+        and_relaxed(&chunks[at / CHUNK_UNITS].dirty, ~part_mask(at, left, &part));
+    purge_dirty_add(-(int64_t)units); /* reserve_give takes them for dirty */
+    reserve_give(unit, units);
+}

@@ -39,6 +39,9 @@ bool reserve_extend(size_t unit, size_t units, bool *zero);
 
 void reserve_give(size_t unit, size_t units);
 
+/* The same of a run whose pages were given back to the system: all of it reads as zero. */
+void reserve_give_zero(size_t unit, size_t units);
+
 /* An allocation of `n` bytes was refused in the end: counts it, if the limit was the reason. */
 void reserve_refused(size_t n);
 

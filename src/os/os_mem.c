@@ -79,6 +79,11 @@ int os_protect(void *at, size_t n)
     return (int)os_syscall3(SYS_mprotect, at, n, PROT_NONE);
 }
 
+int os_unprotect(void *at, size_t n)
+{
+    return (int)os_syscall3(SYS_mprotect, at, n, PROT_READ | PROT_WRITE);
+}
+
 int os_purge(void *at, size_t n)
 {
     return (int)os_syscall3(SYS_madvise, at, n, MADV_DONTNEED);

@@ -30,8 +30,12 @@ int os_commit(void *at, size_t n);
 
 void os_unmap(void *at, size_t n);
 
-/* Makes pages untouchable until os_commit, which empties them; 0 or the kernel's reason. */
+/*
+ * Makes pages untouchable, and touchable again with what they held; 0 or the kernel's reason (too
+ * many mappings, for one).
+ */
 int os_protect(void *at, size_t n);
+int os_unprotect(void *at, size_t n);
 
 /*
  * Gives the pages' memory back; the next touch finds zeroes. A failure (locked memory, for one)
