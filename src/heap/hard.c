@@ -168,6 +168,7 @@ void *hard_hit(struct heap *h, size_t n)
     if (b->count == 0)
         return NULL;
     counter_add(&h->of[cls].hits, 1);
+    counter_add(&h->of[cls].taken, 1); /* it was on no list: see heap.h */
     return batch_pop(b, cls, n);
 }
 
@@ -178,12 +179,9 @@ static void *small_alloc(struct heap *h, unsigned cls, size_t n)
         return NULL;
     struct batch *b = &q->ready[cls];
     struct heap_class *hc = &h->of[cls];
-    if (b->count != 0)
-        counter_add(&hc->hits, 1);
-    else if (refill(h, q, cls))
-        counter_add(&hc->misses, 1);
-    else
+    if (b->count == 0 && !refill(h, q, cls))
         return NULL;
+    counter_add(&hc->misses, 1);
     return batch_pop(b, cls, n);
 }
 

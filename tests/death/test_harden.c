@@ -6,6 +6,7 @@
 #include "again.h"
 
 #include <malloc.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -199,6 +200,58 @@ static void test_right(void)
     is_int(ash_verify(), 0, "verifies");
 }
 
+/* ---- what is counted ---- */
+
+static struct ash_stats stats(void)
+{
+    struct ash_stats s = {.struct_size = sizeof s};
+    ash_stats_get(&s);
+    return s;
+}
+
+enum { KEPT = 5000 };
+static void *kept[2][KEPT];
+
+/* Frees what the other thread has allocated, allocates as much. */
+static void *swap_all(void *arg)
+{
+    for (int i = 0; i < KEPT; i++) {
+        free(kept[0][i]);
+        kept[1][i] = malloc(sizes[i % SIZES]);
+    }
+    return arg;
+}
+
+static void swap_in_thread(void)
+{
+    pthread_t t;
+    if (pthread_create(&t, NULL, swap_all, NULL) != 0)
+        abort();
+    pthread_join(t, NULL);
+}
+
+static void test_counts(void)
+{
+    swap_in_thread(); /* libc keeps what it has allocated for a thread's stack */
+    for (int i = 0; i < KEPT; i++)
+        free(kept[1][i]);
+    struct ash_stats before = stats();
+    for (int i = 0; i < KEPT; i++)
+        kept[0][i] = malloc(sizes[i % SIZES]);
+    struct ash_stats full = stats();
+    is_int((long long)(full.live_blocks - before.live_blocks), KEPT, "live blocks are counted");
+    is_int((long long)(full.hits + full.misses - before.hits - before.misses), KEPT, "and allocations");
+    swap_in_thread();
+    struct ash_stats passed = stats();
+    is_int((long long)(passed.live_blocks - full.live_blocks), 0, "another thread's frees and allocations too");
+    ok(passed.remote_frees > full.remote_frees, "and what went home to another thread");
+    for (int i = 0; i < KEPT; i++)
+        free(kept[1][i]);
+    struct ash_stats after = stats();
+    is_int((long long)(after.live_blocks - before.live_blocks), 0, "all of them came back");
+    is_int(ash_verify(), 0, "verifies");
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 1) {
@@ -207,6 +260,7 @@ int main(int argc, char **argv)
     }
     test_misuses();
     test_right();
+    test_counts();
     if (strcmp(argv[1], "hardened") == 0)
         run_again_in_grain_16(argv);
     return tap_done();
