@@ -162,7 +162,7 @@ static ASH_NOINLINE void *aligned_slow(size_t align, size_t n)
     struct request r = {.n = n, .align = align};
     if (n <= SMALL_MAX && align <= SMALL_MAX && boot())
         r.cls = class_aligned(align, n);
-    else
+    else if (!options.harden)
         r.n = size_max(n, 1);
     return request_slow(&r);
 }
@@ -250,28 +250,28 @@ void front_free_slow(void *p)
 ASH_INLINE bool size_fits(size_t n, size_t holds)
 {
     if (ASH_UNLIKELY(options.harden))
-        return size_max(n, 1) == holds;
+        return n == holds;
     return n <= holds && (n >= holds / 2 || holds == class_size(size_classes.first));
 }
 
-/* Bytes in the block at `p`; 0 when `p` was wrong, which has been said. */
+/* Bytes in the block at `p`; HOLDS_NONE when `p` was wrong, which has been said, or is NULL. */
 static size_t holds(const char *verb, const void *p)
 {
-    if (!boot())
-        return 0;
+    if (p == NULL || !boot())
+        return HOLDS_NONE;
     if (ASH_UNLIKELY(options.harden))
         return hard_usable(verb, p);
     unsigned cls = classmap_at(p);
     if (ASH_LIKELY(cls != 0))
-        return check_small(verb, cls, p) ? class_size(cls) : 0;
+        return check_small(verb, cls, p) ? class_size(cls) : HOLDS_NONE;
     struct slab *s = large_find(verb, p);
-    return s != NULL ? s->bytes : 0;
+    return s != NULL ? s->bytes : HOLDS_NONE;
 }
 
 void front_free_sized_slow(void *p, size_t n)
 {
-    size_t bytes = p == NULL ? 0 : holds("free_sized", p);
-    if (bytes == 0)
+    size_t bytes = holds("free_sized", p);
+    if (bytes == HOLDS_NONE)
         return;
     if (size_fits(n, bytes))
         front_free(p);
@@ -281,8 +281,8 @@ void front_free_sized_slow(void *p, size_t n)
 
 void front_free_aligned(void *p, size_t align, size_t n)
 {
-    size_t bytes = p == NULL ? 0 : holds("free_aligned_sized", p);
-    if (bytes == 0)
+    size_t bytes = holds("free_aligned_sized", p);
+    if (bytes == HOLDS_NONE)
         return;
     if (n > bytes || (options.harden && !size_fits(n, bytes)))
         error_size(p, n, bytes);
@@ -337,7 +337,7 @@ static ASH_NOINLINE void *realloc_large(void *p, size_t n)
 static ASH_NOINLINE void *realloc_hard(void *p, size_t n)
 {
     size_t old = hard_usable("realloc", p);
-    if (old == 0) {
+    if (old == HOLDS_NONE) {
         errno = EINVAL;
         return NULL;
     }
@@ -371,13 +371,14 @@ void *front_realloc(void *p, size_t n)
 
 size_t front_usable(const void *p)
 {
-    return p == NULL ? 0 : holds("malloc_usable_size", p);
+    size_t bytes = holds("malloc_usable_size", p);
+    return bytes == HOLDS_NONE ? 0 : bytes;
 }
 
 size_t front_good_size(size_t n)
 {
     if (boot() && options.harden)
-        return size_max(n, 1);
+        return n;
     if (n > SMALL_MAX)
         return n > PTRDIFF_MAX ? n : align_up(n, os_page_size());
     return boot() ? class_size(class_of(n)) : 0;

@@ -162,7 +162,6 @@ void *hard_hit(struct heap *h, size_t n)
 {
     if (n > SMALL_MAX - CANARY_BYTES || ASH_UNLIKELY(h->hard == NULL))
         return NULL;
-    n = size_max(n, 1);
     unsigned cls = class_of(n + CANARY_BYTES);
     struct batch *b = &h->hard->ready[cls];
     if (b->count == 0)
@@ -187,9 +186,10 @@ static void *small_alloc(struct heap *h, unsigned cls, size_t n)
 
 void *hard_alloc(struct heap *h, size_t n, size_t align)
 {
-    n = size_max(n, 1);
-    if (n > SMALL_MAX - CANARY_BYTES || align > SMALL_MAX ||
-        align_up(n + CANARY_BYTES, align) > SMALL_MAX)
+    if (n > SMALL_MAX - CANARY_BYTES || align > SMALL_MAX)
+        return hardlarge_alloc(h, n, align);
+    size_t size = align_up(n + CANARY_BYTES, align);
+    if (size > SMALL_MAX || size - n > UINT16_MAX)
         return hardlarge_alloc(h, n, align);
     return small_alloc(h, class_for(n, align), n);
 }
@@ -290,7 +290,7 @@ size_t hard_usable(const char *verb, const void *p)
     if (cls == 0)
         return hardlarge_usable(verb, p);
     struct place at = live_place(verb, cls, p);
-    return at.slack == NULL ? 0 : class_size(cls) - load_relaxed(at.slack);
+    return at.slack == NULL ? HOLDS_NONE : class_size(cls) - load_relaxed(at.slack);
 }
 
 bool hard_resize(struct heap *h, void *p, size_t n)

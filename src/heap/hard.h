@@ -30,15 +30,14 @@
 void *hard_hit(struct heap *h, size_t n);
 
 /*
- * `n` zeroed bytes at a multiple of `align`, a power of two; NULL: no memory. At least one byte is
- * given.
+ * `n` zeroed bytes at a multiple of `align`, a power of two; NULL: no memory.
  */
 void *hard_alloc(struct heap *h, size_t n, size_t align);
 
 /* `h` may be no real heap. True when more was done than to let the block wait: time for a tick. */
 bool hard_free(struct heap *h, void *p);
 
-/* Bytes that were asked for, at least 1; 0 when `p` was wrong, which has been said. */
+/* Bytes that were asked for; HOLDS_NONE when `p` was wrong, which has been said. */
 size_t hard_usable(const char *verb, const void *p);
 
 /*

@@ -32,7 +32,7 @@ void *hardlarge_alloc(struct heap *h, size_t n, size_t align)
 {
     if (n > PTRDIFF_MAX - 2 * (size_t)UNIT_BYTES || align > PTRDIFF_MAX)
         return NULL;
-    size_t units = (n + UNIT_BYTES - 1) >> UNIT_SHIFT;
+    size_t units = size_max(1, (n + UNIT_BYTES - 1) >> UNIT_SHIFT);
     size_t guard = size_max(align >> UNIT_SHIFT, 1);
     struct run r = reserve_take(guard + units + 1, guard);
     if (r.unit == RESERVE_NONE)
@@ -101,7 +101,7 @@ void hardlarge_free(struct heap *h, void *p)
 size_t hardlarge_usable(const char *verb, const void *p)
 {
     struct slab *s = large_find(verb, p);
-    return s == NULL ? 0 : s->bytes;
+    return s == NULL ? HOLDS_NONE : s->bytes;
 }
 
 bool hardlarge_resize(struct heap *h, void *p, size_t n)
