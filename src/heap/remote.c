@@ -57,8 +57,8 @@ static struct slab *orphan_pop(unsigned cls)
     while ((head & STACK_INDEX) != 0) {
         struct slab *s = chunk_header((head & STACK_INDEX) - 1);
         uint64_t next = ((head & ~STACK_INDEX) + STACK_TAG) | load_relaxed(&s->link);
-        if (cas_acq_rel(stack, &head,
-                        next)) /* acquire: as above; release keeps the rest's publication */
+        /* acquire: as above, and where it fails, for the link of the slab that is there now */
+        if (cas_acq_rel(stack, &head, next))
             return s;
     }
     return NULL;

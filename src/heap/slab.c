@@ -41,7 +41,7 @@ struct slab *slab_init(struct heap *h, size_t unit, unsigned cls, bool zero)
     if (blocks % WORD_BITS != 0)
         s->bits[words - 1] = bits_mask(0, blocks % WORD_BITS);
     s->summary = bits_mask(0, words);
-    store_release(&s->kind, UNIT_SMALL); /* the record, for walks */
+    store_relaxed(&s->kind, UNIT_SMALL);
     classmap_set(unit, slab_units(s), cls);
     return s;
 }

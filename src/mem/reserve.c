@@ -33,6 +33,20 @@ ASH_INLINE uint64_t resident_units(void)
     return load_relaxed(&used_units) + purge_dirty();
 }
 
+/* A request too large for the limit is never counted, so that it takes nobody else's room. */
+static bool used_add_limited(size_t units, uint64_t limit)
+{
+    uint64_t used = load_relaxed(&used_units);
+    do {
+        if (used + units > limit)
+            return false;
+    } while (!cas_relaxed(&used_units, &used, used + units));
+    if (resident_units() > limit)
+        purge_pass(true);
+    atomic_max(&peak_units, used + units);
+    return true;
+}
+
 /*
  * Counts `units` as out, within the limit: free memory that is still resident counts against it as
  * well.
@@ -40,16 +54,9 @@ ASH_INLINE uint64_t resident_units(void)
 static bool used_add(size_t units)
 {
     uint64_t limit = load_relaxed(&limit_units);
-    uint64_t used = add_relaxed(&used_units, units) + units;
-    if (ASH_UNLIKELY(limit != 0)) {
-        if (resident_units() > limit)
-            purge_pass(true);
-        if (used > limit) {
-            sub_relaxed(&used_units, units);
-            return false;
-        }
-    }
-    atomic_max(&peak_units, used);
+    if (ASH_UNLIKELY(limit != 0))
+        return used_add_limited(units, limit);
+    atomic_max(&peak_units, add_relaxed(&used_units, units) + units);
     return true;
 }
 
