@@ -179,7 +179,7 @@ bool hard_resize(struct heap *h, void *p, size_t n)
     struct place at = place_of(cls, p);
     size_t size = class_size(cls);
     size_t old = size - load_relaxed(at.slack);
-    if (n + CANARY_BYTES > size || n < size / 2)
+    if (n > size - CANARY_BYTES || n < size / 2)
         return false;
     canary_check(p, old, size);
     if (n > old)
