@@ -12,12 +12,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TARGET(name, longest, what, modes) void fuzz_##name(struct input *in);
+#define TARGET(name, longest, inputs, what, modes) void fuzz_##name(struct input *in);
 #include "targets.def"
 #undef TARGET
 
 const struct target fuzz_targets[] = {
-#define TARGET(name, longest, what, modes) {#name, what, modes, longest, fuzz_##name},
+#define TARGET(name, longest, inputs, what, modes) {#name, what, modes, longest, inputs, fuzz_##name},
 #include "targets.def"
 #undef TARGET
     {.name = NULL},

@@ -25,6 +25,7 @@ struct target {
     const char *what;
     const char *modes; /* environments to run in: NAME=VALUE words, "; " between two modes */
     size_t longest;    /* bytes that an input of the runner may have */
+    uint64_t inputs;   /* of each seed in the short form */
     void (*run)(struct input *in);
 };
 

@@ -23,7 +23,6 @@
 
 enum {
     FIXED_SEED = 1,
-    FIXED_INPUTS = 60, /* of each seed */
     LONGEST = 1 << 16, /* of all targets */
     HANG_SECONDS = 60,
     SHRINK_SECONDS = 20
@@ -185,7 +184,7 @@ static int work(const char *name)
         return 2;
     if (number_from("ASH_FUZZ_SECONDS", &seconds) != NULL)
         return run_seed(target, seed, 0, now() + (time_t)seconds) ? 0 : 1;
-    return run_seed(target, FIXED_SEED, FIXED_INPUTS, 0) && run_seed(target, seed, FIXED_INPUTS, 0) ? 0 : 1;
+    return run_seed(target, FIXED_SEED, target->inputs, 0) && run_seed(target, seed, target->inputs, 0) ? 0 : 1;
 }
 
 /* Takes the next mode off `rest`; the last one leaves NULL. */

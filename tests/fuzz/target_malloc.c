@@ -40,12 +40,12 @@ static size_t take_size(struct input *in)
     switch (how % 16) {
     case 8: case 9: case 10: n = model.sizes[take_below(in, model.classes)] + take_below(in, 3) - 1; break;
     case 11: case 12: n = take(in, 2); break;
-    case 13: n = take(in, 3) % (1 << 20); break;
-    case 14: n = SMALL * (size_t)take_below(in, 80) + take_below(in, 3) - 1; break;
+    case 13: n = take(in, 3) % (256 << 10); break;
+    case 14: n = SMALL * (size_t)take_below(in, how / 16 < 5 ? 80 : 10) + take_below(in, 3) - 1; break;
     case 15:
         if (how / 16 < 2)
             return huge[take_below(in, sizeof huge / sizeof *huge)];
-        n = take(in, 3);
+        n = take(in, how / 16 < 5 ? 3 : 2);
         break;
     default: n = take_below(in, 1100);
     }
@@ -56,7 +56,7 @@ static size_t take_size(struct input *in)
 static size_t take_align(struct input *in)
 {
     unsigned b = (unsigned)take(in, 1);
-    return (size_t)1 << (b < 240 ? b % 17 : b < 250 ? b % 23 : take(in, 1) % 64);
+    return (size_t)1 << (b < 240 ? b % 17 : b < 255 ? b % 23 : take(in, 1) % 64);
 }
 
 /* A free slot; NULL: none. */

@@ -240,11 +240,15 @@ static void check_prom(void)
     CHECK(samples == want, "%u samples, not %u", samples, want);
 }
 
-/* The table: lines of printable text; the rows of classes as wide as their heading. */
+/* The table: lines of printable text; the rows of classes as wide as their heading. One line where nothing was allocated. */
 static void check_table(void)
 {
     size_t width = 0, n;
     unsigned used = 0, rows = 0;
+    if (total.hits + total.misses == 0) {
+        CHECK(strchr(text, '\n') == text + text_n - 1, "more than a line of nothing: %s", text);
+        return;
+    }
     for (unsigned i = 0; i < class_count; i++)
         used += class_is_used(&classes[i]);
     for (const char *line = text; *line != '\0'; line += n + 1) {
