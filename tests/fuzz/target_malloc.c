@@ -513,10 +513,10 @@ static const struct {
     unsigned weight; /* of 256 */
     void (*run)(struct input *in);
 } ops[] = {
-    {60, op_allocate}, {16, op_allocate_at}, {16, op_batch},     {2, op_impossible},  {58, op_free},
+    {66, op_allocate}, {16, op_allocate_at}, {16, op_batch},     {2, op_impossible},  {62, op_free},
     {18, op_free_many}, {24, op_resize},     {4, op_foreign},    {5, op_interior},    {5, op_double_free},
     {5, op_wrong_size}, {2, op_overflow},    {8, op_look},       {2, op_limit},       {3, op_trim},
-    {4, op_check},      {1, op_dump},        {1, op_fork},       {18, op_pass},       {4, op_end},
+    {4, op_check},      {1, op_dump},        {1, op_fork},       {8, op_pass},       {4, op_end},
 };
 
 /* Operations until the baton goes to another thread. */
