@@ -1,6 +1,6 @@
 /*
- * Readers of the formats that statistics are written in, no larger than what they have to take: JSON of objects, arrays,
- * unsigned integers and strings without escapes; the text format of Prometheus, line by line.
+ * Readers of the formats that statistics are written in, no larger than what they have to take: JSON of objects,
+ * arrays, unsigned integers and strings without escapes; the text format of Prometheus, line by line.
  */
 #ifndef ASH_TESTS_FORMATS_H
 #define ASH_TESTS_FORMATS_H

@@ -1,7 +1,7 @@
 /*
  * malloc's family under names of its own: preload/malloc.c is compiled with this header in front of it, and so is what
- * calls it. The process keeps its libc's malloc, so every block that the library counts is one that the model knows, and
- * all of it runs under sanitizers too.
+ * calls it. The process keeps its libc's malloc, so every block that the library counts is one that the model knows,
+ * and all of it runs under sanitizers too.
  */
 #ifndef ASH_TESTS_FAMILY_H
 #define ASH_TESTS_FAMILY_H

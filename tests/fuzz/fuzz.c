@@ -1,6 +1,7 @@
 /*
- * What targets and drivers have in common: the table, checks that fail, and what the library says. Its messages are caught
- * where it writes them (-Wl,--wrap=os_write_all): a pipe in place of standard error would cost a system call a look.
+ * What targets and drivers have in common: the table, checks that fail, and what the library says. Its messages are
+ * caught where it writes them (-Wl,--wrap=os_write_all): a pipe in place of standard error would cost a system call a
+ * look.
  */
 #include "fuzz.h"
 

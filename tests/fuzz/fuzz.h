@@ -1,9 +1,9 @@
 /*
- * Fuzzing. An input is a string of bytes; a target decodes it into operations, which it carries out and checks against a
- * model of its own. Every byte string is an input: what is read behind the end is 0. One decoder thus serves two
+ * Fuzzing. An input is a string of bytes; a target decodes it into operations, which it carries out and checks against
+ * a model of its own. Every byte string is an input: what is read behind the end is 0. One decoder thus serves two
  * drivers:
  *
- *   runner.c      makes inputs from seeds, each run in a child process; an input that fails is shrunk and kept in a file
+ *   runner.c      makes inputs from seeds, each run in a child process; one that fails is shrunk and kept in a file
  *   libfuzzer.c   the entry for clang's libFuzzer, which looks for inputs that reach new code
  *
  * A target is a line in targets.def and a function fuzz_NAME. It starts from the same state each time, leaves none

@@ -1,8 +1,8 @@
 #!/bin/sh
-# libfuzzer.sh SECONDS [TARGET...]: every target (or those named) in every mode under clang's libFuzzer, SECONDS for each
-# target, with AddressSanitizer and UndefinedBehaviorSanitizer; from the directory that the library was built in. Inputs
-# that reached something new stay in fuzz-corpus, and those that failed in fuzz-crashes: tests/fuzz/fuzz TARGET FILE shows
-# what they do.
+# libfuzzer.sh SECONDS [TARGET...]: every target (or those named) in every mode under clang's libFuzzer, SECONDS for
+# each target, with AddressSanitizer and UndefinedBehaviorSanitizer; from the directory that the library was built in.
+# Inputs that reached something new stay in fuzz-corpus, and those that failed in fuzz-crashes: tests/fuzz/fuzz TARGET
+# FILE shows what they do.
 set -eu
 seconds=$1
 shift
@@ -37,8 +37,9 @@ while read -r target mode; do
     mkdir -p "$corpus/$target"
     echo "libFuzzer: $target $mode"
     # shellcheck disable=SC2086
-    env $mode ASH_FUZZ_TARGET="$target" $build/libfuzzer -max_total_time=$(((seconds + modes - 1) / modes)) -max_len=4096 \
-        -len_control=5 -artifact_prefix="$crashes/$target-" "$corpus/$target" >$build/log 2>&1 </dev/null || {
+    env $mode ASH_FUZZ_TARGET="$target" $build/libfuzzer -max_total_time=$(((seconds + modes - 1) / modes)) \
+        -max_len=4096 -len_control=5 -artifact_prefix="$crashes/$target-" "$corpus/$target" \
+        >$build/log 2>&1 </dev/null || {
         status=1
         tail -n 40 $build/log
     }

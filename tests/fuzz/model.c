@@ -28,6 +28,12 @@ static struct tally {
 } tally[ASH_COUNT(model.sizes) + 1]; /* the one behind the classes: large blocks */
 static uint64_t large_bytes, all_allocated, all_freed;
 
+static struct stale {
+    unsigned char *p;
+    unsigned cls;
+    uint64_t when; /* model.born then */
+} stale[STALE];
+
 static struct ash_stats base;
 static struct ash_class_stats base_of[ASH_COUNT(model.sizes)];
 static uint64_t most_used; /* under a limit: what it may be */
@@ -115,11 +121,23 @@ struct block *model_find(const void *p)
     return i < model.live && spans[i].at <= (uintptr_t)p ? spans[i].block : NULL;
 }
 
+void *model_stale(unsigned i)
+{
+    const struct stale *s = &stale[i % STALE];
+    if (s->p == NULL || s->cls == model.classes || model_find(s->p) != NULL)
+        return NULL;
+    for (const struct block *b = model.blocks; b < model.blocks + BLOCKS; b++)
+        if (b->p != NULL && b->cls == s->cls && b->born <= s->when &&
+            (uintptr_t)b->p / SMALL == (uintptr_t)s->p / SMALL)
+            return s->p;
+    return NULL;
+}
+
 static void span_add(struct block *b)
 {
     uintptr_t at = (uintptr_t)b->p, end = at + b->holds;
     unsigned i = span_at(at);
-    CHECK(i == model.live || spans[i].at >= end, "the block at %p, %zu bytes, overlaps the one at %#lx, which ends at %#lx",
+    CHECK(i == model.live || spans[i].at >= end, "the block at %p, %zu bytes, overlaps the one from %#lx to %#lx",
           (void *)b->p, b->holds, (unsigned long)spans[i].at, (unsigned long)spans[i].end);
     memmove(&spans[i + 1], &spans[i], (model.live - i) * sizeof *spans);
     spans[i] = (struct span){at, end, b};
@@ -212,6 +230,7 @@ void model_freed(struct block *b)
 {
     model_check_content(b);
     span_remove(b);
+    stale[all_freed % STALE] = (struct stale){b->p, b->cls, model.born};
     tally[b->cls].freed++;
     all_freed++;
     count_out(b);
@@ -283,7 +302,8 @@ static bool impossible(size_t n)
 void model_refused(size_t n, size_t align)
 {
     CHECK(errno == ENOMEM, "errno is %d", errno);
-    CHECK(model.limit != 0 || impossible(n) || impossible(align), "%zu bytes at %zu were refused without a limit", n, align);
+    CHECK(model.limit != 0 || impossible(n) || impossible(align), "%zu bytes at %zu were refused without a limit", n,
+          align);
     count_refusal(model.limit != 0 && !impossible(n) && !impossible(align));
 }
 
@@ -369,6 +389,7 @@ void model_begin(void)
     make_pattern();
     model = (struct model){.live = 0};
     memset(tally, 0, sizeof tally);
+    memset(stale, 0, sizeof stale);
     large_bytes = all_allocated = all_freed = 0;
     most_used = UINT64_MAX;
     base = (struct ash_stats){.struct_size = sizeof base};

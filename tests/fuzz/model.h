@@ -1,6 +1,6 @@
 /*
- * The model of the allocator that the target `malloc` compares it with: every block that the program holds, what it wrote
- * there, and what the statistics have to say. Built from what the public headers and the manual promise:
+ * The model of the allocator that the target `malloc` compares it with: every block that the program holds, what it
+ * wrote there, and what the statistics have to say. Built from what the public headers and the manual promise:
  *
  *   1. A block holds the size of the smallest class that the request fits (a whole number of pages above 64 KiB; in
  *      hardened mode the bytes asked for), at a multiple of its alignment, and overlaps no other.
@@ -73,6 +73,13 @@ void model_batch_refused(const size_t *sizes, size_t count);
 void model_limit(size_t limit);
 
 void model_check_content(const struct block *b);
+
+/*
+ * A pointer that was freed: the `i`th of the last ones, if it is surely still free and its slab surely still there,
+ * since a block of its class beside it has been live all the time. NULL otherwise.
+ */
+enum { STALE = 64 };
+void *model_stale(unsigned i);
 
 /* The live block that `p` lies in, or NULL. */
 struct block *model_find(const void *p);

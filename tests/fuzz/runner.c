@@ -1,7 +1,7 @@
 /*
  * The seeded runner.
  *
- *     fuzz                 every target in every mode, as a test: inputs of a fixed seed, and as many of one of the time
+ *     fuzz                 every target in every mode, as a test: inputs of a fixed seed, and of one of the time
  *     fuzz TARGET          one target in every mode
  *     fuzz TARGET FILE...  inputs from files, each operation shown; the environment is the mode
  *     fuzz --list          the targets with their modes, for scripts
@@ -9,8 +9,8 @@
  * ASH_FUZZ_SECONDS=N runs inputs of the second seed until N seconds a target have passed; ASH_FUZZ_SEED sets that seed.
  *
  * A mode is a process with its environment set (--work). It makes the inputs, and forks for each, so that an input
- * fails the same whatever ran before it; a child that ends otherwise than well has failed. The input is then shrunk: parts
- * are left out as long as what remains fails.
+ * fails the same whatever ran before it; a child that ends otherwise than well has failed. The input is then shrunk:
+ * parts are left out as long as what remains fails.
  */
 #include "fuzz.h"
 #include "tap.h"
@@ -59,8 +59,8 @@ struct bytes {
 };
 
 /*
- * Bytes of one kind each: any, a few that come again and again (so that some operations prevail), or a piece of what went
- * before.
+ * Bytes of one kind each: any, a few that come again and again (so that some operations prevail), or a piece of what
+ * went before.
  */
 static void generate(struct bytes *b, const struct target *target, uint64_t seed, uint64_t number)
 {
@@ -95,6 +95,10 @@ static int run_in_child(const struct target *target, const struct bytes *b, bool
         alarm(HANG_SECONDS);
         fuzz_run(target, b->at, b->n);
         exit(0);
+    }
+    if (child < 0) {
+        perror("fork");
+        exit(2);
     }
     int status = -1;
     while (waitpid(child, &status, 0) < 0)
@@ -139,8 +143,8 @@ static void report(const struct target *target, struct bytes *b, int status, uin
     if (fd < 0 || write(fd, b->at, b->n) != (ssize_t)b->n)
         dprintf(STDERR_FILENO, "%s cannot be written\n", file);
     close(fd);
-    dprintf(STDERR_FILENO, "%s: input %lu of seed %lu failed with status 0x%x; %zu bytes, shrunk to %zu:\n", target->name,
-            (unsigned long)number, (unsigned long)seed, (unsigned)status, before, b->n);
+    dprintf(STDERR_FILENO, "%s: input %lu of seed %lu failed with status 0x%x; %zu bytes, shrunk to %zu:\n",
+            target->name, (unsigned long)number, (unsigned long)seed, (unsigned)status, before, b->n);
     for (size_t i = 0; i < b->n && i < 400; i++)
         dprintf(STDERR_FILENO, "%c%c", digits[b->at[i] >> 4], digits[b->at[i] & 15]);
     dprintf(STDERR_FILENO, "\n");

@@ -1,7 +1,8 @@
 /*
- * malloc's family and the functions of ashlar/malloc.h, in any order, by up to six threads. One thread has the baton and
- * carries out operations until one of them passes it on: the interleaving is part of the input, blocks go from thread to
- * thread, and what each call did can be compared with the model before the next one.
+ * malloc's family and the functions of ashlar/malloc.h, in any order, by up to six threads. One thread has the baton
+ * and carries out operations until one of them passes it on: the interleaving is part of the input, blocks go from
+ * thread to thread, and what each call did can be compared with the model before the next one. Threads end, and some go
+ * on for a moment when their heap is gone already.
  *
  * Wrong calls are among them: their messages are compared word by word, and then nothing may have changed.
  */
@@ -34,7 +35,8 @@ static unsigned passed_to; /* by the operation that ran last */
 
 static size_t take_size(struct input *in)
 {
-    static const size_t huge[] = {SIZE_MAX, SIZE_MAX - 64, SIZE_MAX / 2, SIZE_MAX / 2 + 1, (size_t)1 << 47, (size_t)3 << 40};
+    static const size_t huge[] = {SIZE_MAX,         SIZE_MAX - 64,   SIZE_MAX / 2, SIZE_MAX / 2 + 1,
+                                  (size_t)1 << 47, (size_t)3 << 40};
     unsigned how = (unsigned)take(in, 1);
     size_t n;
     switch (how % 16) {
@@ -124,8 +126,8 @@ static void op_allocate(struct input *in)
     case 5: got(b, ash_realloc(NULL, n), n, 0, false); break;
     default: got(b, malloc(n), n, 0, false);
     }
-    CHECK(b->p == NULL || options.harden || ash_good_size(b->n) == b->holds, "a good size for %zu is %zu, not %zu", b->n,
-          ash_good_size(b->n), b->holds);
+    CHECK(b->p == NULL || options.harden || ash_good_size(b->n) == b->holds, "a good size for %zu is %zu, not %zu",
+          b->n, ash_good_size(b->n), b->holds);
 }
 
 static void allocate_at_posix(struct block *b, size_t align, size_t n)
@@ -213,8 +215,8 @@ static void op_impossible(struct input *in)
     p[0] = calloc(count, n);
     p[1] = ash_calloc(count, n);
     p[2] = reallocarray(NULL, count, n);
-    CHECK(p[0] == NULL && p[1] == NULL && p[2] == NULL && errno == ENOMEM, "%zu times %zu: %p %p %p, errno %d", count, n,
-          p[0], p[1], p[2], errno);
+    CHECK(p[0] == NULL && p[1] == NULL && p[2] == NULL && errno == ENOMEM, "%zu times %zu: %p %p %p, errno %d", count,
+          n, p[0], p[1], p[2], errno);
 }
 
 /* ---- freeing ---- */
@@ -315,7 +317,8 @@ static void op_foreign(struct input *in)
 {
     static char mine[256];
     unsigned how = (unsigned)take(in, 1), at = (unsigned)take(in, 1);
-    void *pointers[] = {mine + at, &how, (void *)(uintptr_t)(at + 1), (void *)(UINTPTR_MAX - at), (void *)(uintptr_t)op_foreign};
+    void *pointers[] = {mine + at, &how, (void *)(uintptr_t)(at + 1), (void *)(UINTPTR_MAX - at),
+                        (void *)(uintptr_t)op_foreign};
     void *p = pointers[how / 6 % 5];
     fuzz_trace("thread %u: wrong call %u with %p\n", self, how, p);
     const char *verb = call_with(how, p);
@@ -349,6 +352,33 @@ static void op_double_free(struct input *in)
     fuzz_trace("thread %u: wrong call %u with it again\n", self, how);
     call_with(how, p);
     fuzz_expect_said("double free of %p", (void *)p);
+}
+
+/* A block that was freed some time ago, by any thread. */
+static void op_stale_free(struct input *in)
+{
+    void *p = model_stale(take_below(in, STALE));
+    unsigned how = (unsigned)take(in, 1);
+    if (p == NULL)
+        return;
+    fuzz_trace("thread %u: wrong call %u with %p, which was freed before\n", self, how, p);
+    call_with(how, p);
+    fuzz_expect_said("double free of %p", p);
+}
+
+/* A write to the first words of a block that is free: hardened mode finds it at the latest when the block goes home. */
+static void op_stale_write(struct input *in)
+{
+    struct block *b = take_live(in);
+    size_t at = take_below(in, 16);
+    if (b == NULL || !options.harden || b->cls == model.classes)
+        return;
+    unsigned char *p = b->p;
+    release(b, 7);
+    fuzz_trace("thread %u: byte %zu of it written\n", self, at);
+    p[at] = 0x55;
+    ash_trim();
+    fuzz_expect_said("use after free of %p: byte %zu was written", (void *)p, at);
 }
 
 static void op_wrong_size(struct input *in)
@@ -467,10 +497,23 @@ static void op_fork(struct input *in)
 
 static void play(struct input *in);
 static struct input *input;
+static pthread_key_t last;
+
+/* The destructor of a key that is younger than the library's: the thread's heap is gone when it runs. */
+static void last_words(void *of)
+{
+    static void (*const late[])(struct input *) = {op_allocate,  op_free,   op_free,
+                                                   op_free_many, op_resize, op_double_free};
+    (void)of;
+    fuzz_trace("thread %u: its last operations\n", self);
+    for (unsigned left = take_below(input, 4); left > 0; left--)
+        late[take_below(input, sizeof late / sizeof *late)](input);
+}
 
 static void *player_main(void *arg)
 {
     self = (unsigned)(uintptr_t)arg;
+    pthread_setspecific(last, arg);
     for (;;) {
         while (sem_wait(&players[self].turn) != 0)
             ;
@@ -513,10 +556,10 @@ static const struct {
     unsigned weight; /* of 256 */
     void (*run)(struct input *in);
 } ops[] = {
-    {66, op_allocate}, {16, op_allocate_at}, {16, op_batch},     {2, op_impossible},  {62, op_free},
-    {18, op_free_many}, {24, op_resize},     {4, op_foreign},    {5, op_interior},    {5, op_double_free},
-    {5, op_wrong_size}, {2, op_overflow},    {8, op_look},       {2, op_limit},       {3, op_trim},
-    {4, op_check},      {1, op_dump},        {1, op_fork},       {8, op_pass},       {4, op_end},
+    {64, op_allocate}, {16, op_allocate_at}, {16, op_batch}, {2, op_impossible}, {61, op_free},
+    {18, op_free_many}, {24, op_resize}, {4, op_foreign}, {5, op_interior}, {5, op_double_free},
+    {5, op_wrong_size}, {2, op_overflow}, {2, op_stale_free}, {1, op_stale_write}, {8, op_look}, {2, op_limit},
+    {3, op_trim}, {4, op_check}, {1, op_dump}, {1, op_fork}, {8, op_pass}, {4, op_end},
 };
 
 /* Operations until the baton goes to another thread. */
@@ -534,12 +577,15 @@ static void play(struct input *in)
 
 void fuzz_malloc(struct input *in)
 {
+    static bool has_last;
     input = in;
     self = 0;
     players[0].alive = true;
     sem_init(&players[0].turn, 0, 0);
     ash_limit_set(options.limit);
     ash_trim();
+    if (!has_last)
+        has_last = pthread_key_create(&last, last_words) == 0; /* behind the library's, which the calls above made */
     model_begin();
     do {
         play(in);

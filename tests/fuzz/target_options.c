@@ -1,6 +1,6 @@
 /*
- * Environments through options_parse, and the same through a second reading of what ashlar(7) says of the values (a lint
- * test keeps the manual and the table equal). The result of every option is compared, and every line that is said.
+ * Environments through options_parse, and the same through a second reading of what ashlar(7) says of the values (a
+ * lint test keeps the manual and the table equal). The result of every option is compared, and every line that is said.
  */
 #include "fuzz.h"
 
@@ -42,7 +42,8 @@ static bool read_number(const char *text, enum option_type type, uint64_t *out)
         {OPTION_TYPE_BYTES, "K", KIB},   {OPTION_TYPE_BYTES, "KB", KIB},        {OPTION_TYPE_BYTES, "KiB", KIB},
         {OPTION_TYPE_BYTES, "M", MIB},   {OPTION_TYPE_BYTES, "MB", MIB},        {OPTION_TYPE_BYTES, "MiB", MIB},
         {OPTION_TYPE_BYTES, "G", GIB},   {OPTION_TYPE_BYTES, "GB", GIB},        {OPTION_TYPE_BYTES, "GiB", GIB},
-        {OPTION_TYPE_BYTES, "T", GIB * 1024}, {OPTION_TYPE_BYTES, "TB", GIB * 1024}, {OPTION_TYPE_BYTES, "TiB", GIB * 1024},
+        {OPTION_TYPE_BYTES, "T", KIB * GIB}, {OPTION_TYPE_BYTES, "TB", KIB * GIB},
+        {OPTION_TYPE_BYTES, "TiB", KIB * GIB},
         {OPTION_TYPE_MS, "ms", 1},       {OPTION_TYPE_MS, "s", 1000},           {OPTION_TYPE_MS, "min", 60000},
     };
     unsigned __int128 v = 0;
@@ -86,7 +87,7 @@ static bool signal_is_fatal(uint64_t number)
     return false;
 }
 
-/* One of the alternatives, as it stands in the manual, and a value: do they fit? The number is the result, if there is one. */
+/* One of the alternatives, as it stands in the manual, and a value: do they fit? *number: the result, if it is one. */
 static bool fits(const struct option *o, const char *alternative, const char *value, uint64_t *number)
 {
     const char *dots = strstr(alternative, "..");
@@ -147,9 +148,10 @@ static void check_field(const struct option *o, const char *value)
 /* ---- environments ---- */
 
 static const char *const words[] = {
-    "0", "1", "2", "16", "64", "abort", "warn", "never", "default", "always", "text", "json", "prom", ":", "/tmp/x", "%p",
-    "K", "k", "M", "G", "T", "B", "iB", "KiB", "mb", "ms", "s", "min", "MIN", "..", "-", "+", " ", "USR1", "SIG", "hup",
-    "1024T", "1025T", "3600000", "3600001", "60min", "18446744073709551615", "18446744073709551616", "4294967296", "9", "=",
+    "0", "1", "2", "16", "64", "abort", "warn", "never", "default", "always", "text", "json", "prom", ":", "/tmp/x",
+    "%p", "K", "k", "M", "G", "T", "B", "iB", "KiB", "mb", "ms", "s", "min", "MIN", "..", "-", "+", " ", "USR1", "SIG",
+    "hup", "1024T", "1025T", "3600000", "3600001", "60min", "18446744073709551615", "18446744073709551616",
+    "4294967296", "9", "=",
 };
 
 /* Appends words, numbers and other bytes. */

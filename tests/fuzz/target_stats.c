@@ -1,7 +1,7 @@
 /*
- * Statistics made up of any numbers and names through the three writers. What comes out is read back by parsers that know
- * nothing of the writers, and every number has to be where its name is. Classes are made up where the writers ask for them
- * (-Wl,--wrap=ash_stats_class).
+ * Statistics made up of any numbers and names through the three writers. What comes out is read back by parsers that
+ * know nothing of the writers, and every number has to be where its name is. Classes are made up where the writers ask
+ * for them (-Wl,--wrap=ash_stats_class).
  */
 #include "formats.h"
 #include "fuzz.h"
@@ -205,8 +205,8 @@ static void check_sample(const char *group, const struct stat_field *field, cons
 {
     char line[256], name[80];
     size_t n = strlen(field->name) - (field->unit == STAT_NS ? 3 : 0);
-    snprintf(name, sizeof name, "ashlar_%s%.*s%s%s", group, (int)n, field->name, field->unit == STAT_NS ? "_seconds" : "",
-             field->kind == STAT_COUNTER ? "_total" : "");
+    snprintf(name, sizeof name, "ashlar_%s%.*s%s%s", group, (int)n, field->name,
+             field->unit == STAT_NS ? "_seconds" : "", field->kind == STAT_COUNTER ? "_total" : "");
     if (field->unit == STAT_NS)
         snprintf(line, sizeof line, "\n%s%s %" PRIu64 ".%09" PRIu64 "\n", name, label, v / 1000000000, v % 1000000000);
     else
@@ -240,7 +240,9 @@ static void check_prom(void)
     CHECK(samples == want, "%u samples, not %u", samples, want);
 }
 
-/* The table: lines of printable text; the rows of classes as wide as their heading. One line where nothing was allocated. */
+/*
+ * The table: lines of printable text; rows of classes as wide as their heading. Where nothing was allocated, one line.
+ */
 static void check_table(void)
 {
     size_t width = 0, n;

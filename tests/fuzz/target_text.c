@@ -1,6 +1,6 @@
 /*
- * base/fmt against snprintf, whole and cut and through a writer; numbers for people against the numbers; the expansion of
- * paths against a second one.
+ * base/fmt against snprintf, whole and cut and through a writer; numbers for people against the numbers; the expansion
+ * of paths against a second one.
  */
 #include "fuzz.h"
 
@@ -35,7 +35,7 @@ static int collect(void *ctx, const char *s, size_t n)
     return 0;
 }
 
-/* The format and its arguments through snprintf; into a buffer of `cap` bytes; through one of `cap` bytes to a writer. */
+/* The format and its arguments through snprintf; into a buffer of `cap` bytes; through one of them to a writer. */
 static void same(size_t cap, const char *format, ...)
 {
     char want[CAP], got[CAP];
@@ -55,14 +55,15 @@ static void same(size_t cap, const char *format, ...)
     int status = fmt_end(&f);
     bool cut = (size_t)n >= cap;
     CHECK(status == (cut ? -EOVERFLOW : 0), "\"%s\" in %zu bytes: %d", format, cap, status);
-    CHECK(memcmp(got, want, cut ? cap - 1 : (size_t)n) == 0 && got[cut ? cap - 1 : (size_t)n] == '\0' && got[cap] == '#',
+    size_t shown = cut ? cap - 1 : (size_t)n;
+    CHECK(memcmp(got, want, shown) == 0 && got[shown] == '\0' && got[cap] == '#',
           "\"%s\" in %zu bytes: \"%.*s\", not \"%s\"", format, cap, (int)cap, got, want);
 
     sink.n = 0;
     fmt_init(&f, got, cap, collect, &sink);
     fmt_vprintf(&f, format, once_more);
-    CHECK(fmt_end(&f) == 0 && sink.n == (size_t)n && memcmp(sink.text, want, sink.n) == 0, "\"%s\": \"%.*s\", not \"%s\"",
-          format, (int)sink.n, sink.text, want);
+    CHECK(fmt_end(&f) == 0 && sink.n == (size_t)n && memcmp(sink.text, want, sink.n) == 0,
+          "\"%s\": \"%.*s\", not \"%s\"", format, (int)sink.n, sink.text, want);
     va_end(once_more);
     va_end(again);
     va_end(args);
@@ -206,8 +207,8 @@ static void one_path(struct input *in)
     bool fitted = dump_expand(out, cap, path, pid);
     size_t shown = length < cap ? length : cap - 1;
     CHECK(fitted == (length < cap), "\"%s\" in %zu bytes: %d", path, cap, fitted);
-    CHECK(memcmp(out, want, shown) == 0 && out[shown] == '\0' && out[cap] == '#', "\"%s\" is \"%s\", not \"%.*s\"", path,
-          out, (int)length, want);
+    CHECK(memcmp(out, want, shown) == 0 && out[shown] == '\0' && out[cap] == '#', "\"%s\" is \"%s\", not \"%.*s\"",
+          path, out, (int)length, want);
 }
 
 void fuzz_text(struct input *in)
