@@ -54,11 +54,16 @@ static size_t take_size(struct input *in)
     return model.live_bytes + n > BUDGET ? n % 1100 : n;
 }
 
-/* 1 .. 64 KiB, now and then more, up to all powers of two. */
+/*
+ * 1 .. 64 KiB, now and then more. Not 4 GiB .. 1 TiB, which can be had, far up in the window: each walk over all units
+ * would take long from then on.
+ */
 static size_t take_align(struct input *in)
 {
-    unsigned b = (unsigned)take(in, 1);
-    return (size_t)1 << (b < 240 ? b % 17 : b < 255 ? b % 23 : take(in, 1) % 64);
+    unsigned b = (unsigned)take(in, 1), far = (unsigned)take(in, b == 255) % 64;
+    if (b == 255)
+        return (size_t)1 << (far < 32 || far > 40 ? far : far - 16);
+    return (size_t)1 << (b < 240 ? b % 17 : b % 23);
 }
 
 /* A free slot; NULL: none. */
