@@ -62,6 +62,17 @@ static void *take_hard(struct heap *h, struct request *r)
     return take(h, r);
 }
 
+/* Units of the reserve without which the request fails; in hardened mode, the most it may be. */
+static size_t request_units(const struct request *r)
+{
+    if (r->cls != 0)
+        return class_units(r->cls);
+    if (options.harden && r->n <= SMALL_MAX && r->align <= SMALL_MAX)
+        return class_units(CLASS_COUNT - 1);
+    size_t guards = options.harden ? size_max(r->align >> UNIT_SHIFT, 1) + 1 : 0;
+    return guards + (r->n >> UNIT_SHIFT) + ((r->n & (UNIT_BYTES - 1)) != 0);
+}
+
 static void *request_slow(struct request *r)
 {
     void *p = NULL;
@@ -74,7 +85,8 @@ static void *request_slow(struct request *r)
         thread_leave(h);
     }
     if (ASH_UNLIKELY(p == NULL)) {
-        reserve_refused(r->n);
+        if (r->n <= PTRDIFF_MAX)
+            reserve_refused(request_units(r));
         errno = ENOMEM;
     }
     return p;
@@ -147,14 +159,11 @@ void *front_calloc(size_t count, size_t n)
 
 /*
  * The smallest class that holds `n` bytes and whose blocks all lie at multiples of `align` <=
- * SMALL_MAX.
+ * SMALL_MAX: the class of a multiple of `align` is one.
  */
 static unsigned class_aligned(size_t align, size_t n)
 {
-    unsigned cls = class_of(align_up(size_max(n, 1), align));
-    while ((class_size(cls) & (align - 1)) != 0)
-        cls++;
-    return cls;
+    return class_of(align_up(size_max(n, 1), align));
 }
 
 static ASH_NOINLINE void *aligned_slow(size_t align, size_t n)

@@ -141,14 +141,6 @@ static bool refill(struct heap *h, struct hard *q, unsigned cls)
     return true;
 }
 
-ASH_INLINE unsigned class_for(size_t n, size_t align)
-{
-    unsigned cls = class_of(align_up(n + CANARY_BYTES, align));
-    while ((class_size(cls) & (align - 1)) != 0)
-        cls++;
-    return cls;
-}
-
 /* One of the blocks that are ready. */
 ASH_INLINE void *batch_pop(struct batch *b, unsigned cls, size_t n)
 {
@@ -191,7 +183,7 @@ void *hard_alloc(struct heap *h, size_t n, size_t align)
     size_t size = align_up(n + CANARY_BYTES, align);
     if (size > SMALL_MAX || size - n > UINT16_MAX)
         return hardlarge_alloc(h, n, align);
-    return small_alloc(h, class_for(n, align), n);
+    return small_alloc(h, class_of(size), n);
 }
 
 /* ---- freeing ---- */
@@ -301,7 +293,7 @@ bool hard_resize(struct heap *h, void *p, size_t n)
     struct place at = place_of(cls, p);
     size_t size = class_size(cls);
     size_t old = size - load_relaxed(at.slack);
-    if (n + CANARY_BYTES > size || n < size / 2)
+    if (n > size - CANARY_BYTES || n < size / 2)
         return false;
     canary_check(p, old, size);
     if (n > old)

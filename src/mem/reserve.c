@@ -60,10 +60,10 @@ static bool used_add(size_t units)
     return true;
 }
 
-void reserve_refused(size_t n)
+void reserve_refused(size_t units)
 {
     uint64_t limit = load_relaxed(&limit_units);
-    if (limit != 0 && load_relaxed(&used_units) + (n >> UNIT_SHIFT) >= limit)
+    if (limit != 0 && load_relaxed(&used_units) + units > limit)
         add_relaxed(&refusal_count, 1);
 }
 
