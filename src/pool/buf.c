@@ -33,6 +33,12 @@
  * to be given back at once. Rejected: a pool of segments of our own behind ash_buf_alloc: malloc's
  * thread cache is one already (bench_buf: alloc + drop against a bare malloc + free of that size).
  */
+#include "base/base.h"
+
+/* Declared ahead of its inline definition: the library has it for those who do not inline it. */
+struct ash_buf;
+ASH_API struct ash_buf ash_buf_slice(const struct ash_buf *b, size_t off, size_t len);
+
 #include "ashlar/buf.h"
 
 #include "base/fmt.h"
@@ -261,9 +267,6 @@ ASH_API struct ash_buf ash_buf_slice_slow(const struct ash_buf *b, size_t off, s
     stock_of(b)->refs = (uint16_t)(b->refs - given);
     return view_of(b->data + off, len, b->owner, given);
 }
-
-/* The definition for those who do not inline it. */
-ASH_API extern struct ash_buf ash_buf_slice(const struct ash_buf *b, size_t off, size_t len);
 
 ASH_API struct ash_buf ash_buf_share(const struct ash_buf *b, unsigned more)
 {
