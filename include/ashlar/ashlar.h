@@ -11,6 +11,7 @@
 
 #include <ashlar/buf.h>
 #include <ashlar/malloc.h>
+#include <ashlar/mapcache.h>
 #include <ashlar/stats.h>
 
 #endif

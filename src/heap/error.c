@@ -51,3 +51,8 @@ void error_buf_refs(const void *owner, uint64_t have, uint64_t refs)
     error_say("double drop of a buf (owner %p has %llu references, %llu given back)", owner,
               (unsigned long long)have, (unsigned long long)refs);
 }
+
+void error_map_closed(const void *data)
+{
+    error_say("close of a map of %p that is not open", data);
+}

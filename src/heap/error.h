@@ -20,5 +20,7 @@ ASH_COLD void error_used_after_free(const void *p, size_t at);
 ASH_COLD void error_buf_cut(const char *verb, size_t n, size_t len);
 /* A value of a buf gives back more references than there are: it was dropped twice. */
 ASH_COLD void error_buf_refs(const void *owner, uint64_t have, uint64_t refs);
+/* A map of a file was closed that nobody has open. */
+ASH_COLD void error_map_closed(const void *data);
 
 #endif

@@ -52,20 +52,17 @@ static bool next_row(size_t *at, struct emit_row *row);
 
 enum { VALUES = 8 };
 
-#define COLUMN(field, kind, unit, help)                                                            \
-    {                                                                                              \
-#field, help, kind, unit,                                                                  \
-            offsetof(struct ash_buf_stats, field) - offsetof(struct ash_buf_stats, allocs)         \
-    }
+/* Where a field stands in the values of a row. */
+#define AT(field) (offsetof(struct ash_buf_stats, field) - offsetof(struct ash_buf_stats, allocs))
 static const struct stat_field columns[VALUES] = {
-    COLUMN(allocs, STAT_COUNTER, STAT_COUNT, "Blocks made for bufs."),
-    COLUMN(wraps, STAT_COUNTER, STAT_COUNT, "Pieces of the program's memory wrapped."),
-    COLUMN(releases, STAT_COUNTER, STAT_COUNT, "Blocks and pieces given back."),
-    COLUMN(live, STAT_GAUGE, STAT_COUNT, "Blocks and pieces in use."),
-    COLUMN(live_bytes, STAT_GAUGE, STAT_BYTES, "Bytes of those."),
-    COLUMN(refills, STAT_COUNTER, STAT_COUNT, "Times that references were taken in bulk."),
-    COLUMN(copies, STAT_COUNTER, STAT_COUNT, "Times that bytes were copied."),
-    COLUMN(copied_bytes, STAT_COUNTER, STAT_BYTES, "Bytes copied."),
+    {"allocs", "Blocks made for bufs.", STAT_COUNTER, STAT_COUNT, AT(allocs)},
+    {"wraps", "Pieces of the program's memory wrapped.", STAT_COUNTER, STAT_COUNT, AT(wraps)},
+    {"releases", "Blocks and pieces given back.", STAT_COUNTER, STAT_COUNT, AT(releases)},
+    {"live", "Blocks and pieces in use.", STAT_GAUGE, STAT_COUNT, AT(live)},
+    {"live_bytes", "Bytes of those.", STAT_GAUGE, STAT_BYTES, AT(live_bytes)},
+    {"refills", "Times that references were taken in bulk.", STAT_COUNTER, STAT_COUNT, AT(refills)},
+    {"copies", "Times that bytes were copied.", STAT_COUNTER, STAT_COUNT, AT(copies)},
+    {"copied_bytes", "Bytes copied.", STAT_COUNTER, STAT_BYTES, AT(copied_bytes)},
 };
 static struct emit_kind bufs_kind = {.plural = "bufs",
                                      .singular = "buf",
