@@ -88,7 +88,8 @@ int ash_buf_alloc(struct ash_buf *b, size_t len, size_t headroom);
 /*
  * A view of the program's own memory; `b` is overwritten. When the last value is dropped,
  * release(data, user) is called once, in that thread, with nothing held. `release` NULL: the memory
- * outlives all values. 0 or -ENOMEM, and then `release` is not called.
+ * outlives all values. 0; -ENOMEM, or -EINVAL when `data` is NULL and there is something to wrap or
+ * release: then `release` is not called.
  */
 int ash_buf_wrap(struct ash_buf *b, void *data, size_t len, void (*release)(void *data, void *user),
                  void *user);

@@ -206,9 +206,11 @@ ASH_API int ash_buf_alloc(struct ash_buf *b, size_t len, size_t headroom)
 ASH_API int ash_buf_wrap(struct ash_buf *b, void *data, size_t len,
                          void (*release)(void *data, void *user), void *user)
 {
-    if (release == NULL || data == NULL) {
+    if (data == NULL && (len > 0 || release != NULL))
+        return -EINVAL;
+    if (release == NULL) {
         *b = (struct ash_buf){.data = data, .len = len};
-        return data == NULL && (len > 0 || release != NULL) ? -EINVAL : 0;
+        return 0;
     }
     void *p = front_malloc(sizeof(struct ash_buf_owner));
     if (p == NULL)

@@ -50,7 +50,7 @@ void mapcache_lock(struct ash_mapcache *c)
         if (cas_strong_acq_rel(&c->lock, &seen, mine)) /* pairs with unlock */
             return;
         if ((seen & ~(uint32_t)LOCK_WAITERS) != me) {
-            if (seen != 0 && cas_strong_acq_rel(&c->lock, &seen, mine))
+            if (cas_strong_acq_rel(&c->lock, &seen, mine))
                 return; /* its holder is in the process that we were forked from */
             continue;
         }
@@ -239,6 +239,8 @@ static int find_or_map(struct ash_mapcache *c, const struct map_key *key, int fd
     if (e == NULL)
         return -ENOBUFS;
     int status = map(c, e, key, fd, file);
+    while (status == -ENOMEM && evict_oldest(c)) /* mappings are limited too */
+        status = map(c, e, key, fd, file);
     if (status != 0) {
         mapentry_free(e);
         return status;
