@@ -9,7 +9,9 @@
 #define ASHLAR_VERSION_PATCH 0
 #define ASHLAR_VERSION       "0.1.0"
 
+#include <ashlar/buf.h>
 #include <ashlar/malloc.h>
+#include <ashlar/mapcache.h>
 #include <ashlar/stats.h>
 
 #endif

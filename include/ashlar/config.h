@@ -21,7 +21,8 @@ template <class Config> static inline const Config *ashlar_config_address(const 
 {
     return &config;
 }
-#define ASH_CONFIG(type, ...) ashlar_config_address(type{sizeof(type), __VA_ARGS__})
+#define ASH_CONFIG(type, ...)                                                                      \
+    ashlar_config_address<type>({.struct_size = sizeof(type), __VA_ARGS__})
 #else
 #define ASH_CONFIG(type, ...) (&(const type){.struct_size = sizeof(type), __VA_ARGS__})
 #endif

@@ -40,3 +40,19 @@ void error_used_after_free(const void *p, size_t at)
 {
     error_say("use after free of %p: byte %zu was written", p, at);
 }
+
+void error_buf_cut(const char *verb, size_t n, size_t len)
+{
+    error_say("%s of %zu bytes of a buf that has %zu", verb, n, len);
+}
+
+void error_buf_refs(const void *owner, uint64_t have, uint64_t refs)
+{
+    error_say("double drop of a buf (owner %p has %llu references, %llu given back)", owner,
+              (unsigned long long)have, (unsigned long long)refs);
+}
+
+void error_map_closed(const void *data)
+{
+    error_say("close of a map of %p that is not open", data);
+}

@@ -81,6 +81,7 @@ bool model_cas(struct model_site *site, volatile void *p, size_t size, uint64_t 
 
 #define add_relaxed(p, v) MODEL_CHANGED(p, v, "add_relaxed", MODEL_RELAXED, MODEL_ADD)
 #define sub_relaxed(p, v) MODEL_CHANGED(p, v, "sub_relaxed", MODEL_RELAXED, MODEL_SUB)
+#define sub_acq_rel(p, v) MODEL_CHANGED(p, v, "sub_acq_rel", MODEL_ACQ_REL, MODEL_SUB)
 #define or_relaxed(p, v)  MODEL_CHANGED(p, v, "or_relaxed", MODEL_RELAXED, MODEL_OR)
 #define or_release(p, v)  MODEL_CHANGED(p, v, "or_release", MODEL_RELEASE, MODEL_OR)
 #define and_relaxed(p, v) MODEL_CHANGED(p, v, "and_relaxed", MODEL_RELAXED, MODEL_AND)
