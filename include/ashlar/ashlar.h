@@ -10,6 +10,8 @@
 #define ASHLAR_VERSION       "0.1.0"
 
 #include <ashlar/malloc.h>
+#include <ashlar/respool.h>
+#include <ashlar/ring.h>
 #include <ashlar/stats.h>
 
 #endif
