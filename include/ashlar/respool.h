@@ -1,6 +1,6 @@
 /*
- * ashlar/respool.h: pools of things that are costly to make and have a state: connections, sessions,
- * interpreters. Part of ashlar/pool.h.
+ * ashlar/respool.h: pools of things that are costly to make and have a state: connections,
+ * sessions, interpreters. Part of ashlar/pool.h.
  *
  *     static int db_open(void **res, void *user);     0 and the resource, or a negative errno
  *     static void db_close(void *res, void *user);
@@ -53,7 +53,7 @@ extern "C" {
 
 struct ash_respool;
 
-/* Which of the idle ones is acquired: the one that came back last, or the one that idles longest. */
+/* Which idle one is acquired: the one that came back last, or the one that idles longest. */
 enum ash_respool_order { ASH_LIFO, ASH_FIFO };
 
 struct ash_respool_config {

@@ -6,7 +6,8 @@ enum { LOOKS = 100 }; /* about as long as the lock is held */
 
 ASH_COLD void lock_take_slow(struct lock *l)
 {
-    for (int i = 0; i < LOOKS && load_relaxed(&l->word) != LOCK_FREE; i++)
+    const _Atomic(uint32_t) *hint = &l->word;
+    for (int i = 0; i < LOOKS && load_relaxed(hint) != LOCK_FREE; i++)
         ;
     /* Who has slept cannot know whether others do: it takes the lock as one that is wanted. */
     while (exchange_acquire(&l->word, LOCK_WANTED) != LOCK_FREE) /* pairs with lock_give */

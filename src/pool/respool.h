@@ -2,8 +2,8 @@
  * Pools of resources: what one is, and who is given what.
  *
  * A resource is idle, or out: acquired, or in the hands of a callback of this pool. `open` counts
- * both and the rights to open one that are out, so it is what `hard_max` bounds; it falls only after
- * the close callback has returned. Invariants, whenever the lock is free:
+ * both and the rights to open one that are out, so it is what `hard_max` bounds; it falls only
+ * after the close callback has returned. Invariants, whenever the lock is free:
  *
  *     idle <= open <= hard_max
  *     somebody waits  =>  idle = 0 and (open = hard_max or the pool is closed for good)

@@ -107,7 +107,8 @@ static struct emit_kind kind = {
 };
 
 /*
- * A record for the caller alone. A generation is, modulo 4: 0 no pool, 2 one in the making, 3 a pool.
+ * A record for the caller alone. Its generation is, modulo 4: 0 no pool, 2 one in the making, 3 a
+ * pool.
  */
 static struct ash_respool *record_take(void)
 {

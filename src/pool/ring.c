@@ -8,7 +8,8 @@
 #include <limits.h>
 #include <string.h>
 
-enum { FREE, FULL }; /* what a turn adds to twice the round */
+enum { FREE, FULL };    /* what a turn adds to twice the round */
+enum { COPY_CALL = 8 }; /* items from which on memcpy is faster */
 
 size_t ring_bytes(unsigned shift, enum ash_ring_kind kind)
 {
@@ -30,7 +31,7 @@ void ring_init(struct ash_ring *r, unsigned shift, enum ash_ring_kind kind, void
 /* Wakes `n` sleepers, all of a closed ring. */
 static ASH_COLD void ring_wake(struct ash_ring *r, unsigned n)
 {
-    add_release(&r->event, 1); /* CLOSED; pairs with wait_slow */
+    add_release(&r->event, 1); /* CLOSED; pairs with ring_wait_slow */
     add_relaxed(&r->wakes, 1);
     os_wake(&r->event, (load_relaxed(&r->tail) & RING_CLOSED) != 0 ? UINT_MAX : n);
 }
@@ -50,6 +51,16 @@ static ASH_COLD unsigned push_refused(struct ash_ring *r, unsigned taken)
 
 /* ---- one producer, one consumer ---- */
 
+/* A call of memcpy costs more than the few items of a small batch. */
+ASH_INLINE void copy(void **to, void *const *from, size_t n)
+{
+    if (n >= COPY_CALL)
+        memcpy(to, from, n * sizeof *to);
+    else
+        for (size_t i = 0; i < n; i++)
+            to[i] = from[i];
+}
+
 static unsigned spsc_push(struct ash_ring *r, void *const *items, unsigned n)
 {
     uint64_t tail = load_relaxed(&r->tail);
@@ -62,8 +73,9 @@ static unsigned spsc_push(struct ash_ring *r, void *const *items, unsigned n)
     }
     size_t k = size_min(n, room), at = tail & r->mask;
     size_t first = size_min(k, capacity - at); /* up to the end of the memory */
-    memcpy(r->items + at, items, first * sizeof *items);
-    memcpy(r->items, items + first, (k - first) * sizeof *items);
+    copy(r->items + at, items, first);
+    if (ASH_UNLIKELY(first != k))
+        copy(r->items, items + first, k - first);
     if (ASH_LIKELY(k != 0)) {
         /* release: the items, to spsc_pop; acquire: waiters, from ring_look */
         if (ASH_UNLIKELY(!cas_strong_acq_rel(&r->tail, &tail, tail + k)))
@@ -80,8 +92,9 @@ static unsigned spsc_pop(struct ash_ring *r, void **items, unsigned n)
         r->tail_seen = load_acquire(&r->tail) & ~RING_CLOSED; /* pairs with spsc_push */
     size_t k = size_min(n, r->tail_seen - head), at = head & r->mask;
     size_t first = size_min(k, r->mask + 1 - at);
-    memcpy(items, r->items + at, first * sizeof *items);
-    memcpy(items + first, r->items, (k - first) * sizeof *items);
+    copy(items, r->items + at, first);
+    if (ASH_UNLIKELY(first != k))
+        copy(items + first, r->items, k - first);
     if (k != 0)
         store_release(&r->head, head + k); /* the items are read; pairs with spsc_push */
     return (unsigned)k;
@@ -153,7 +166,7 @@ ASH_INLINE unsigned pop_claim(struct ash_ring *r, uint64_t *at, unsigned n)
             if (head == *at)
                 return 0;
         } else if (r->kind == ASH_MPSC) {
-            store_release(&r->head, head + k); /* to ring_look */
+            store_relaxed(&r->head, head + k); /* nobody else claims by it */
             return k;
         } else if (cas_release(&r->head, &head, head + k)) { /* to ring_look */
             return k;
@@ -193,21 +206,22 @@ unsigned ring_pop(struct ash_ring *r, void **items, unsigned n)
  * The look of rules 6 and 8 at the position `ahead` of `head`: 0, -EAGAIN, or -ECANCELED.
  *
  * The read-modify-write releases what this thread did before (it is counted), to the push that
- * comes next, and acquires what the push before published.
+ * comes next.
  */
 static int ring_look(struct ash_ring *r, unsigned ahead)
 {
-    uint64_t head = load_acquire(&r->head) + ahead, tail; /* pairs with pop_claim */
+    uint64_t head, tail, turn;
     if (r->kind == ASH_SPSC) {
-        tail = or_acq_rel(&r->tail, 0);
+        head = load_relaxed(&r->head); /* the caller's own */
+        tail = or_release(&r->tail, 0);
         if ((tail & ~RING_CLOSED) != head)
             return 0;
     } else {
-        uint64_t turn = or_acq_rel(&cell_of(r, head)->turn, 0);
-        while (turn > turn_of(r, head, FULL)) { /* `head` was stale */
+        do { /* again if `head` was stale */
+            /* what is published there; pairs with pop_claim */
             head = load_acquire(&r->head) + ahead;
-            turn = or_acq_rel(&cell_of(r, head)->turn, 0);
-        }
+            turn = or_acq_rel(&cell_of(r, head)->turn, 0); /* acquire: the newer head */
+        } while (turn > turn_of(r, head, FULL));
         if (turn == turn_of(r, head, FULL))
             return 0;
         tail = load_relaxed(&r->tail);
@@ -230,7 +244,7 @@ static int64_t time_until(int64_t timeout_ns)
     return timeout_ns < 0 || timeout_ns > INT64_MAX - now ? -1 : now + timeout_ns;
 }
 
-static ASH_NOINLINE int wait_slow(struct ash_ring *r, int64_t timeout_ns)
+int ring_wait_slow(struct ash_ring *r, int64_t timeout_ns)
 {
     int64_t until = time_until(timeout_ns), left = -1;
     bool slept = false;
@@ -259,7 +273,7 @@ int ring_wait(struct ash_ring *r, int64_t timeout_ns)
     uint64_t head = load_relaxed(&r->head);
     bool item = r->kind == ASH_SPSC ? (load_relaxed(&r->tail) & ~RING_CLOSED) != head
                                     : cells_ready(r, head, 1, FULL) != 0;
-    return item ? 0 : wait_slow(r, timeout_ns);
+    return item ? 0 : ring_wait_slow(r, timeout_ns);
 }
 
 void ring_close(struct ash_ring *r)

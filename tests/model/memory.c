@@ -317,6 +317,10 @@ static uint64_t changed(enum model_change change, uint64_t seen, uint64_t v)
         return seen | v;
     case MODEL_AND:
         return seen & v;
+    case MODEL_LOSE:
+        for (; v != 0 && seen != 0; v--)
+            seen &= seen - 1;
+        return seen;
     default:
         return v;
     }

@@ -5,6 +5,7 @@
  */
 #include "scenario.h"
 
+#include "pool/lock.h"
 #include "pool/ring.h"
 
 #include <errno.h>
@@ -117,7 +118,19 @@ static void wait_pop_1(void)
 /* Sleeps until there is something, and leaves it. */
 static void wait_only(void)
 {
-    waited[model_self()] = ring_wait(&ring, -1);
+    waited[model_self()] = ring_wait_slow(&ring, -1);
+}
+
+static void push_wait(void)
+{
+    push(1);
+    wait_only();
+}
+
+static void close_wait(void)
+{
+    ring_close(&ring);
+    wait_only();
 }
 
 static void wait_pop_1_1(void)
@@ -135,18 +148,6 @@ static void wait_pop_all(void)
 
 static void close_ring(void)
 {
-    ring_close(&ring);
-}
-
-static void push_close(void)
-{
-    push(1);
-    ring_close(&ring);
-}
-
-static void push_2_close(void)
-{
-    push(2);
     ring_close(&ring);
 }
 
@@ -173,6 +174,9 @@ static void check(void)
         all += pushed[t];
     model_require(more == inside && before + more == all, "%u pushed, %u popped, %u left where %u should be", all, before,
                   more, (unsigned)inside);
+    bool closed = (load_relaxed(&ring.tail) & RING_CLOSED) != 0;
+    for (uint64_t i = 0; i <= ring.mask; i++) /* no cell was lost */
+        model_require(ring_push(&ring, &item, 1) == !closed, "an empty ring has less room than it had");
     for (int t = 0; t < THREADS; t++) /* each consumer sees a producer's items in order */
         for (unsigned i = 0; i < popped_count[t]; i++)
             for (unsigned k = 0; k < i; k++)
@@ -199,6 +203,35 @@ static void check_canceled(void)
     check_all_popped();
     for (int t = 0; t < THREADS; t++)
         model_require(waited[t] == 0 || waited[t] == -ECANCELED, "a wait ended for another reason");
+}
+
+/* ---- the lock of other pools, whose threads sleep in the same way ---- */
+
+static struct lock lock;
+static unsigned guarded;
+
+static void lock_once(void)
+{
+    lock_take(&lock);
+    guarded++;
+    lock_give(&lock);
+}
+
+static void lock_twice(void)
+{
+    lock_once();
+    lock_once();
+}
+
+static void lock_free(void)
+{
+    model_name(&lock.word, "lock");
+}
+
+static void lock_check(void)
+{
+    model_require(guarded == 3 && load_relaxed(&lock.word) == LOCK_FREE, "%u times, and %s", guarded,
+                  load_relaxed(&lock.word) == LOCK_FREE ? "free" : "not free");
 }
 
 /* ---- rings at the beginning ---- */
@@ -271,6 +304,11 @@ const struct scenario ring_scenarios[] = {
      .thread = {push_2, pop_1, pop_2},
      .check = check,
      .spurious = 1},
+    {.name = "ring-pop-batch",
+     .invariant = "two consumers take a batch apart: each item is whole",
+     .setup = mpmc_2,
+     .thread = {push_2, pop_1, pop_1},
+     .check = check},
     {.name = "ring-round",
      .invariant = "a ring of one, gone through twice by a producer and a consumer",
      .setup = mpmc_1,
@@ -292,30 +330,60 @@ const struct scenario ring_scenarios[] = {
      .thread = {push_1, push_1, wait_pop_1_1},
      .check = check_all_popped,
      .full_only = true},
-    {.name = "ring-wait",
-     .invariant = "two consumers sleep while two items are pushed, and one takes one of them: both are woken",
-     .setup = mpmc_2,
-     .thread = {push_1_1, wait_pop_1, wait_only},
-     .check = check},
     {.name = "ring-wait-batch",
-     .invariant = "the same with a batch of two",
+     .invariant = "two consumers sleep while two items are pushed: both are woken",
      .setup = mpmc_2,
-     .thread = {push_2, wait_pop_1, wait_only},
+     .thread = {push_2, wait_only, wait_only},
+     .check = check},
+    {.name = "ring-wait-middle",
+     .invariant = "a consumer sleeps where another has taken the first item of a batch",
+     .setup = mpmc_2,
+     .thread = {push_2, pop_1, wait_only},
      .check = check},
     {.name = "ring-wait-two",
-     .invariant = "one consumer sleeps while two producers push at once, in front of each other",
+     .invariant = "one consumer sleeps while two producers push at once",
      .setup = mpmc_2,
      .thread = {push_1, push_1, wait_pop_1},
-     .check = check},
-    {.name = "ring-close",
-     .invariant = "two workers until the ring is closed: every item is popped, every worker told",
+     .check = check,
+     .full_only = true},
+    {.name = "ring-wait-pop",
+     .invariant = "a consumer sleeps twice while two items are pushed",
      .setup = mpmc_2,
-     .thread = {push_2_close, wait_pop_all, wait_pop_all},
+     .thread = {push_1_1, wait_pop_1_1},
+     .check = check_all_popped},
+    {.name = "ring-close",
+     .invariant = "two consumers sleep until the ring is closed: both are told",
+     .setup = mpmc_2,
+     .thread = {close_ring, wait_pop_all, wait_pop_all},
      .check = check_canceled},
     {.name = "ring-close-push",
      .invariant = "a ring is closed while another pushes: the worker gets what was taken in, and is told",
      .setup = mpmc_2,
-     .thread = {push_close, push_1, wait_pop_all},
-     .check = check_canceled},
+     .thread = {close_ring, push_1, wait_pop_all},
+     .check = check_canceled,
+     .full_only = true},
+    {.name = "lock-3",
+     .invariant = "the same with three that want it once",
+     .setup = lock_free,
+     .thread = {lock_once, lock_once, lock_once},
+     .check = lock_check,
+     .full_only = true},
+    {.name = "lock",
+     .invariant = "two threads want a lock of one word, one of them twice: one has it at a time, each gets it",
+     .setup = lock_free,
+     .thread = {lock_once, lock_twice},
+     .check = lock_check},
+    {.name = "ring-close-last",
+     .invariant = "a ring is closed in the middle of the last push, and two sleep: both are told",
+     .setup = mpmc_2,
+     .thread = {push_1, close_wait, wait_only},
+     .check = check,
+     .full_only = true},
+    {.name = "ring-wait-pass",
+     .invariant = "one that was woken for its item wakes the next for one that was pushed earlier, behind it",
+     .setup = mpmc_2,
+     .thread = {push_1, push_wait, wait_only},
+     .check = check,
+     .full_only = true},
     {.name = NULL},
 };

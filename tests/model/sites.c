@@ -18,7 +18,7 @@ static const char *const quiet[] = {"&orphan_count", "&mapped_chunks", "&total",
                                     "p", /* atomic_max */
                                     "&h->bin[cls].word", "&heap_late.of[0].direct",
                                     "&heap_late.of[0].flushed", "&r->full",
-                                    "&r->sleeps", "&r->wakes", NULL};
+                                    "&r->sleeps", "&r->wakes", "hint", NULL};
 
 static bool listed(const char *const *list, const char *place)
 {

@@ -172,12 +172,7 @@ int os_wait(_Atomic(uint32_t) *word, uint32_t expected, int64_t timeout_ns)
 void os_wake(_Atomic(uint32_t) *word, unsigned n)
 {
     _Atomic(uint64_t) *asleep = sleepers_of(word);
-    uint64_t seen = load_relaxed(asleep), left;
-    do {
-        left = seen;
-        for (unsigned i = 0; i < n && left != 0; i++)
-            left &= left - 1;
-    } while (!cas_strong_acq_rel(asleep, &seen, left));
+    MODEL_CHANGED(asleep, n, "wake", MODEL_ACQ_REL, MODEL_LOSE);
 }
 
 uint64_t os_clock_ms(void)

@@ -13,7 +13,7 @@
 
 enum model_order { MODEL_RELAXED, MODEL_ACQUIRE, MODEL_RELEASE, MODEL_ACQ_REL };
 enum model_kind { MODEL_LOAD, MODEL_STORE, MODEL_RMW, MODEL_CAS };
-enum model_change { MODEL_SET, MODEL_ADD, MODEL_SUB, MODEL_OR, MODEL_AND };
+enum model_change { MODEL_SET, MODEL_ADD, MODEL_SUB, MODEL_OR, MODEL_AND, MODEL_LOSE /* the lowest of its bits, so many */ };
 
 struct model_site {
     const char *file, *function, *wrapper, *place;
