@@ -171,18 +171,16 @@ template <class Queue> void move_items(Queue &queue, unsigned threads, unsigned 
             std::array<void *, most> out{};
             uint64_t failed = 0, mine = 0;
             begin();
-            while (popped.load(std::memory_order_relaxed) + mine < round_items) {
+            for (bool all = false; !all;) {
                 unsigned n = queue.pop(out.data(), batch);
                 benchmark::DoNotOptimize(out.data());
                 mine += n;
-                if (mine >= 4096 || (n == 0 && mine > 0)) {
-                    popped += mine;
+                if (n == 0 && ++failed % 64 == 0) { /* seldom: all consumers share the word */
+                    all = (popped += mine) == round_items;
                     mine = 0;
-                }
-                if (n == 0 && ++failed % 64 == 0)
                     std::this_thread::yield();
+                }
             }
-            popped += mine;
             empty += failed;
         });
     }
@@ -229,6 +227,8 @@ BETWEEN(ring<ASH_MPMC>, 1, 1);
 BETWEEN(locked, 1, 1);
 BETWEEN(ring<ASH_MPMC>, 2, 1);
 BETWEEN(locked, 2, 1);
+BETWEEN(ring<ASH_MPMC>, 2, 8);
+BETWEEN(locked, 2, 8);
 BETWEEN(ring<ASH_MPMC>, 2, 64);
 BETWEEN(locked, 2, 64);
 

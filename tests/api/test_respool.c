@@ -1,6 +1,6 @@
 /*
- * Pools of resources (ashlar/respool.h). The first part is how programs use them; then every function with its edges, and
- * a fake clock. Threads are in test_respool_threads.c.
+ * Pools of resources (ashlar/respool.h). The first part is how programs use them; then every function with its edges,
+ * and a fake clock. Threads are in test_respool_threads.c.
  */
 #include "api/server.h"
 
@@ -326,7 +326,8 @@ static void test_records(void)
     for (int i = 0; i < 1000; i++)
         ash_respool_destroy(make(ASH_RESPOOL_CONFIG(SERVER, .min = 20)));
     ash_stats_get(&after);
-    ok(after.meta_bytes == before.meta_bytes && after.live_blocks == before.live_blocks, "a thousand pools leave nothing");
+    ok(after.meta_bytes == before.meta_bytes && after.live_blocks == before.live_blocks,
+       "a thousand pools leave nothing");
 }
 
 int main(void)

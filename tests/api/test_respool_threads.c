@@ -177,7 +177,8 @@ static void test_load(unsigned threads, unsigned hard_max, enum ash_respool_orde
     enum { MAX = 8, rounds = 3000 };
     struct load l[MAX];
     pthread_t t[MAX];
-    struct ash_respool *pool = make(ASH_RESPOOL_CONFIG(SERVER, .min = 1, .soft_max = (hard_max + 1) / 2, .hard_max = hard_max,
+    struct ash_respool *pool = make(ASH_RESPOOL_CONFIG(SERVER, .min = 1, .soft_max = (hard_max + 1) / 2,
+                                                       .hard_max = hard_max,
                                                        .max_uses = 100, .order = order, .check = server_check,
                                                        .check_ns = ms, .ttl_ns = 50 * ms));
     for (unsigned i = 0; i < threads; i++) {
@@ -198,7 +199,8 @@ static void test_load(unsigned threads, unsigned hard_max, enum ash_respool_orde
         got += (uint64_t)l[i].got;
     }
     struct ash_respool_stats st = stats(pool);
-    ok(failed == 0 && shared == 0, "%u threads, %u connections: %u calls failed, %u shared", threads, hard_max, failed, shared);
+    ok(failed == 0 && shared == 0, "%u threads, %u connections: %u calls failed, %u shared", threads, hard_max, failed,
+       shared);
     ok(server.most <= (int)hard_max, "never more than hard_max were open: %d", server.most);
     ok(st.in_use == 0 && st.waiting == 0 && st.open == st.idle && (int)st.open == server.open &&
            (int)st.opened == server.opens && (int)st.closed == server.closes && st.hits + st.misses >= got,

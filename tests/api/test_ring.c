@@ -382,8 +382,8 @@ static void *consume(void *arg)
 }
 
 /* Every item comes out once, and to each consumer in its producer's order. */
-static void run_traffic(enum ash_ring_kind kind, unsigned producers, unsigned consumers, unsigned capacity, unsigned batch,
-                        int waits)
+static void run_traffic(enum ash_ring_kind kind, unsigned producers, unsigned consumers, unsigned capacity,
+                        unsigned batch, int waits)
 {
     struct traffic t = {.producers = producers, .batch = batch, .each = 20000, .waits = waits};
     pthread_t from[THREADS_MAX], to[THREADS_MAX];
@@ -403,8 +403,8 @@ static void run_traffic(enum ash_ring_kind kind, unsigned producers, unsigned co
         wrong += t.seen[i] != 1;
     struct ash_ring_stats st = stats(t.ring);
     ok(wrong == 0 && t.disorder == 0 && st.pushed == all && st.popped == all,
-       "%u producers, %u consumers, room for %u, batches to %u%s: %zu lost or doubled, %u in disorder", producers, consumers,
-       capacity, batch, waits ? ", sleeping" : "", wrong, t.disorder);
+       "%u producers, %u consumers, room for %u, batches to %u%s: %zu lost or doubled, %u in disorder", producers,
+       consumers, capacity, batch, waits ? ", sleeping" : "", wrong, t.disorder);
     free((void *)t.seen);
     is_int(ash_ring_destroy(t.ring), 0, "nobody is left in it");
 }

@@ -172,8 +172,8 @@ static void check(void)
     }
     for (int t = 0; t < THREADS; t++)
         all += pushed[t];
-    model_require(more == inside && before + more == all, "%u pushed, %u popped, %u left where %u should be", all, before,
-                  more, (unsigned)inside);
+    model_require(more == inside && before + more == all, "%u pushed, %u popped, %u left where %u should be", all,
+                  before, more, (unsigned)inside);
     bool closed = (load_relaxed(&ring.tail) & RING_CLOSED) != 0;
     for (uint64_t i = 0; i <= ring.mask; i++) /* no cell was lost */
         model_require(ring_push(&ring, &item, 1) == !closed, "an empty ring has less room than it had");
