@@ -12,6 +12,8 @@
 #include <ashlar/buf.h>
 #include <ashlar/malloc.h>
 #include <ashlar/mapcache.h>
+#include <ashlar/respool.h>
+#include <ashlar/ring.h>
 #include <ashlar/stats.h>
 
 #endif
