@@ -16,5 +16,11 @@ ASH_COLD void error_align(const void *p, size_t align);
 /* Hardened mode: the byte at offset `at` was written, behind the block's end or after its free. */
 ASH_COLD void error_overflow(const void *p, size_t n, size_t at);
 ASH_COLD void error_used_after_free(const void *p, size_t at);
+/* Arenas: the first two and the last where they have guards; the sizes are bytes that were asked for. */
+ASH_COLD void error_underflow(const void *p);
+ASH_COLD void error_realloc_size(const void *p, size_t n, size_t has);
+ASH_COLD void error_arena_busy(const char *verb, const char *name);
+ASH_COLD void error_arena_mark(const char *name);
+ASH_COLD void error_arena_cleanup(const char *name, const void *node);
 
 #endif
