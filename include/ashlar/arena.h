@@ -51,10 +51,12 @@ extern "C" {
 #define ASH_ARENA_PRINTF(text, first)
 #endif
 
-/* The beginning of an arena, for ash_arena_alloc alone. */
+/* The beginning of an arena, for the functions that are compiled in; not for programs. */
 struct ash_arena {
-    char *ash_at;  /* the next block */
-    char *ash_end; /* of the room behind it */
+    char *ash_at;    /* the next block */
+    char *ash_end;   /* of the room behind it */
+    char *ash_begin; /* of the blocks in the same chunk */
+    uint64_t ash_serial;
 };
 
 enum {
@@ -157,12 +159,12 @@ char *ash_arena_printf(struct ash_arena *arena, const char *format, ...) ASH_ARE
 char *ash_arena_vprintf(struct ash_arena *arena, const char *format, va_list args)
     ASH_ARENA_PRINTF(2, 0);
 
-/* What ash_arena_alloc does where the chunk has no room; programs call that one. */
+/* What ash_arena_alloc does where the chunk has no room: not for programs. */
 void *ash_arena_alloc_slow(struct ash_arena *arena, size_t n);
 
 /* ---- savepoints ---- */
 
-/* Where the arena is now. Cost: two loads. */
+/* Where the arena is now. Cost: two loads, inline. */
 struct ash_mark ash_arena_mark(struct ash_arena *arena);
 
 /*
@@ -170,9 +172,12 @@ struct ash_mark ash_arena_mark(struct ash_arena *arena);
  * since run, newest first, and what was allocated since is free again; of the chunks taken since
  * the largest is kept for use. The mark stays valid, marks made after it do not. A mark from before
  * the last reset, one whose memory has gone, and one of another arena are reported and nothing is
- * done. Cost: ten instructions when nothing but room in the chunk was taken since.
+ * done. Cost: ten instructions, inline, when nothing but room in the chunk was taken since.
  */
 void ash_arena_rollback(struct ash_arena *arena, struct ash_mark mark);
+
+/* What ash_arena_rollback does in all other cases: not for programs. */
+void ash_arena_rollback_slow(struct ash_arena *arena, struct ash_mark mark);
 
 /* ---- cleanups ---- */
 
@@ -253,18 +258,37 @@ int ash_arena_stats(const struct ash_arena *arena, struct ash_arena_stats *out);
 int ash_arena_dump(const struct ash_arena *arena, int fd);
 
 /*
- * ash_arena_alloc for the caller's own code. It is compiled in where the compiler inlines, and is
- * else the library's.
+ * The short ways, compiled into the caller's code. A compiler that does not inline calls the
+ * library's functions, which are the same; so does a program that defines ASH_ARENA_OUT_OF_LINE.
  */
-#ifdef __GNUC__
-extern __inline __attribute__((__gnu_inline__)) void *ash_arena_alloc(struct ash_arena *arena,
-                                                                      size_t n)
+#if defined(__GNUC__) && !defined(ASH_ARENA_OUT_OF_LINE)
+#define ASH_ARENA_INLINE extern __inline __attribute__((__gnu_inline__))
+
+ASH_ARENA_INLINE void *ash_arena_alloc(struct ash_arena *arena, size_t n)
 {
     char *p = arena->ash_at;
     if (__builtin_expect(n > (size_t)(arena->ash_end - p), 0))
         return ash_arena_alloc_slow(arena, n);
     arena->ash_at = p + ((n + 15) & ~(size_t)15);
     return p;
+}
+
+ASH_ARENA_INLINE struct ash_mark ash_arena_mark(struct ash_arena *arena)
+{
+    struct ash_mark mark = {arena->ash_at, arena->ash_serial};
+    return mark;
+}
+
+/* A place that is not between the chunk's begin and end makes a large difference. */
+ASH_ARENA_INLINE void ash_arena_rollback(struct ash_arena *arena, struct ash_mark mark)
+{
+    if (__builtin_expect(mark.ash_serial == arena->ash_serial &&
+                             (uintptr_t)mark.ash_at - (uintptr_t)arena->ash_begin <=
+                                 (uintptr_t)arena->ash_end - (uintptr_t)arena->ash_begin,
+                         1))
+        arena->ash_at = mark.ash_at;
+    else
+        ash_arena_rollback_slow(arena, mark);
 }
 #endif
 

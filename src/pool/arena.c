@@ -4,7 +4,6 @@
 #include "base/annotate.h"
 #include "heap/error.h"
 #include "heap/front.h"
-#include "pool/arena_count.h"
 
 #include <errno.h>
 #include <string.h>
@@ -119,6 +118,7 @@ void arena_chunk_retire(struct arena *a, struct arena_chunk *c)
     }
     if (a->spare != NULL)
         arena_chunk_give(a, a->spare);
+    c->older = NULL;
     a->spare = c;
 }
 
@@ -127,7 +127,7 @@ void arena_chunk_use(struct arena *a, struct arena_chunk *c, char *at)
     a->chunk = c;
     a->head.ash_at = at;
     a->head.ash_end = a->guarded ? at : arena_chunk_end(c);
-    a->begin = a->guarded ? at : arena_chunk_begin(a, c);
+    a->head.ash_begin = a->guarded ? at : arena_chunk_begin(a, c);
 }
 
 /* A chunk with room for `need` bytes comes into use. */
@@ -148,7 +148,7 @@ static bool chunk_next(struct arena *a, size_t need)
     }
     a->chunk->at = a->head.ash_at;
     c->older = a->chunk;
-    c->born = ++a->serial;
+    c->born = ++a->head.ash_serial;
     c->guarded = a->guarded;
     arena_chunk_use(a, c, (char *)(c + 1));
     return true;
@@ -183,7 +183,7 @@ static void *alloc_alone(struct arena *a, size_t align, size_t n, size_t need, b
     }
     struct arena_chunk *c = chunk_init(memory, size, a->number, a->guarded);
     c->alone = true;
-    c->born = ++a->serial;
+    c->born = ++a->head.ash_serial;
     c->older = a->apart;
     a->apart = c;
     return place(c, a->guarded, (char *)(c + 1), align, n, zero, &c->at);

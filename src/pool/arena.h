@@ -8,7 +8,7 @@
  *    from are `apart`: a block above max_chunk / 8 has one of its own, so that no more than that is
  *    lost when a chunk is left, and what was merged comes here, in time order like all else. One
  *    empty chunk is `spare`: the largest that a reset or a rollback left over.
- * 3. `serial` is the arena's clock. It moves when a chunk is taken, a cleanup registered, a child
+ * 3. `head.ash_serial` is the arena's clock. It moves when a chunk is taken, a cleanup registered, a child
  *    attached or the arena reset, and each of these keeps the time it came at. A mark is a place in
  *    the chunk in use and a time: if the clock shows the same time still, going back is to set the
  *    place; else all that is newer goes. No allocation moves the clock, so a mark costs an
@@ -20,8 +20,9 @@
  * 6. What ends goes in this order: children (so, all below), cleanups, chunks. While there are
  *    children or cleanups left, which a cleanup may add, it begins again. The walk is a loop, not a
  *    recursion: a tree may be deep.
- * 7. With guards (pool/arena_guard.h) the inline path finds no room ever: `head.ash_end`, `begin`
- *    and `head.ash_at` are the same place. So it needs no test for them.
+ * 7. With guards (pool/arena_guard.h) the inline path finds no room ever: `head.ash_begin`,
+ *    `ash_at` and `ash_end` are the same place. So it needs no test for them, and
+ *    a rollback takes the slow way.
  *
  * A record is the property of the thread that uses its tree; nothing here is shared.
  *
@@ -33,13 +34,15 @@
 #ifndef ASH_POOL_ARENA_H
 #define ASH_POOL_ARENA_H
 
+/* The library defines them: it is what they fall back to. */
+#define ASH_ARENA_OUT_OF_LINE 1
 #include "ashlar/arena.h"
 #include "base/base.h"
+#include "pool/arena_count.h"
 #include "pool/arena_guard.h"
 
 enum {
     ARENA_ALIGN = 16,
-    ARENA_NAME = 32,
     ARENA_FIRST_LEAST = 512,
     ARENA_FIRST = 8 * 1024,
     ARENA_CHUNK_MOST = 1024 * 1024,
@@ -60,11 +63,9 @@ struct arena_chunk {
 
 _Static_assert(sizeof(struct arena_chunk) % ARENA_ALIGN == 0, "blocks follow");
 
-/* All of it: the owner. The first line is what allocation, marks and rollbacks touch. */
+/* All of it: the owner. */
 struct arena {
-    struct ash_arena head; /* room in the chunk in use; first, for the inline path */
-    char *begin;           /* of that chunk's blocks: a valid mark is not below */
-    uint64_t serial;       /* the time */
+    struct ash_arena head; /* first: room in the chunk in use, and the time, ash_serial */
     struct arena_chunk *chunk, *apart, *spare;
     struct ash_cleanup *cleanups;
     struct arena *parent;

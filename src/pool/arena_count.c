@@ -19,22 +19,22 @@ static _Atomic(uint64_t) late[ARENA_NAMES][ARENA_EVENTS];
 /* By number, without holes; a text is const once it is here. The ends stand for themselves. */
 static _Atomic(const char *) names[ARENA_NAMES];
 
-unsigned arena_name(const char *name)
+unsigned arena_number(const char name[ARENA_NAME])
 {
-    if (name == NULL)
-        return 0;
     char *copy = NULL;
+    if (name[0] == '\0')
+        return 0;
     for (unsigned i = 1; i < NAME_OTHER; i++) {
         const char *seen = load_acquire(&names[i]); /* its text; pairs with the exchange below */
-        if (seen == NULL && copy == NULL) {
-            copy = meta_take(EMIT_NAME);
+        if (ASH_UNLIKELY(seen == NULL)) {
+            copy = copy != NULL ? copy : meta_take(ARENA_NAME);
             if (copy == NULL)
                 break;
-            strncpy(copy, name, EMIT_NAME - 1);
+            memcpy(copy, name, ARENA_NAME);
+            if (cas_strong_acq_rel(&names[i], &seen, copy)) /* publishes the text */
+                return i;
         }
-        if (seen == NULL && cas_strong_acq_rel(&names[i], &seen, copy))
-            return i;
-        if (strcmp(seen, name) == 0)
+        if (memcmp(seen, name, ARENA_NAME) == 0)
             return i;
     }
     return NAME_OTHER;
@@ -113,7 +113,8 @@ static const char *name_text(unsigned name)
 {
     if (name == 0)
         return "(unnamed)";
-    return name == NAME_OTHER ? "(other)" : load_acquire(&names[name]); /* pairs with arena_name */
+    return name == NAME_OTHER ? "(other)"
+                              : load_acquire(&names[name]); /* pairs with arena_number */
 }
 
 static bool next(size_t *at, struct emit_row *row)

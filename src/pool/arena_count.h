@@ -18,7 +18,10 @@
 
 #include "base/atomic.h"
 
-enum { ARENA_NAMES = 64 };
+enum {
+    ARENA_NAME = 32, /* bytes of a name */
+    ARENA_NAMES = 64
+};
 
 enum arena_event {
     ARENA_CREATED,
@@ -40,8 +43,8 @@ struct arena_counts {
 
 extern ASH_HIDDEN ASH_TLS struct arena_counts *arena_counts_tls;
 
-/* The number of a name; NULL is none. Any thread, lock-free. */
-unsigned arena_name(const char *name);
+/* The number of a name, which is filled up with zeroes; "" is none. Any thread, lock-free. */
+unsigned arena_number(const char name[ARENA_NAME]);
 
 void arena_count_slow(unsigned name, enum arena_event event, uint64_t n);
 

@@ -5,7 +5,6 @@
 #include "base/config.h"
 #include "heap/error.h"
 #include "heap/front.h"
-#include "pool/arena_count.h"
 
 #include <errno.h>
 #include <string.h>
@@ -30,7 +29,7 @@ static void attach(struct arena *a, struct arena *parent)
     a->parent = parent;
     if (parent == NULL)
         return;
-    a->born = ++parent->serial;
+    a->born = ++parent->head.ash_serial;
     a->newer = NULL;
     a->older = parent->child;
     if (a->older != NULL)
@@ -61,26 +60,39 @@ static bool descends(const struct arena *a, const struct arena *above)
 
 /* ---- creation ---- */
 
-static bool name_fits(const char *name)
+/* Copies a name and fills it up with zeroes; false: it is too long, empty or unprintable. */
+static bool name_read(char to[ARENA_NAME], const char *name)
 {
     size_t n = 0;
-    while (name[n] >= ' ' && name[n] <= '~' && name[n] != '"' && name[n] != '\\' && n < ARENA_NAME)
-        n++;
-    return name[n] == '\0' && n > 0 && n < ARENA_NAME;
+    memset(to, 0, ARENA_NAME);
+    if (name == NULL)
+        return true;
+    for (; name[n] != '\0'; n++) {
+        if (n == ARENA_NAME - 1 || name[n] < ' ' || name[n] > '~' || name[n] == '"' ||
+            name[n] == '\\')
+            return false;
+        to[n] = name[n];
+    }
+    return n > 0;
 }
 
 /* Puts the defaults in place of zeroes; false: it cannot be done as asked. */
-static bool settle(struct ash_arena_config *c, const struct ash_arena_config *given)
+static bool config_settle(struct ash_arena_config *c, const struct ash_arena_config *given)
 {
+    static const struct ash_arena_config fallback = {
+        .first_chunk = ARENA_FIRST, .max_chunk = ARENA_CHUNK_MOST, .max_bytes = SIZE_MAX};
+    *c = fallback;
+    if (given == NULL)
+        return true;
     if (!config_read(c, sizeof *c, given, sizeof c->struct_size) ||
         (c->flags & ~(unsigned)ASH_ARENA_DEBUG) != 0)
         return false;
     if (c->max_bytes == 0)
-        c->max_bytes = SIZE_MAX;
+        c->max_bytes = fallback.max_bytes;
     if (c->max_chunk == 0)
-        c->max_chunk = ARENA_CHUNK_MOST;
+        c->max_chunk = fallback.max_chunk;
     if (c->first_chunk == 0)
-        c->first_chunk = ARENA_FIRST;
+        c->first_chunk = fallback.first_chunk;
     else
         c->first_chunk = front_good_size(size_max(c->first_chunk, ARENA_FIRST_LEAST));
     c->first_chunk = align_down(size_min(c->first_chunk, c->max_bytes), ARENA_ALIGN);
@@ -88,38 +100,45 @@ static bool settle(struct ash_arena_config *c, const struct ash_arena_config *gi
     return c->first_chunk >= ARENA_FIRST_LEAST;
 }
 
+/* Field by field: clearing the whole by a string instruction takes as long as all the rest. */
+static void arena_init(struct arena *a, const struct ash_arena_config *c, struct arena_chunk *first)
+{
+    a->head.ash_serial = a->reset_at = first->born = 1;
+    a->apart = a->spare = NULL;
+    a->cleanups = NULL;
+    a->child = a->newer = a->older = NULL;
+    a->next_size = size_min(2 * c->first_chunk, c->max_chunk);
+    a->max_chunk = c->max_chunk;
+    a->held = first->size;
+    a->max_bytes = c->max_bytes;
+    a->refused = a->resets = 0;
+    a->busy = 0;
+    a->guarded = first->guarded;
+    arena_chunk_use(a, first, (char *)(a + 1));
+}
+
 ASH_API struct ash_arena *ash_arena_create(struct ash_arena *parent, const char *name,
                                            const struct ash_arena_config *config)
 {
+    struct arena *above = arena_of(parent);
     struct ash_arena_config c;
-    if (!settle(&c, config) || (name != NULL && !name_fits(name))) {
+    char text[ARENA_NAME];
+    if (!config_settle(&c, config) || !name_read(text, name)) {
         errno = EINVAL;
         return NULL;
     }
-    struct arena *above = arena_of(parent);
     bool guarded = (c.flags & ASH_ARENA_DEBUG) != 0 || annotate_wanted();
     guarded |= above != NULL && above->guarded;
-    unsigned number = arena_name(name);
+    unsigned number = arena_number(text);
     struct arena_chunk *first =
         arena_chunk_take(above, number, guarded, ARENA_FIRST_LEAST, c.first_chunk);
     if (first == NULL)
         return NULL;
     struct arena *a = (struct arena *)(void *)(first + 1);
     annotate_fresh(a, sizeof *a);
-    *a = (struct arena){
-        .serial = 1,
-        .reset_at = 1,
-        .max_chunk = c.max_chunk,
-        .next_size = size_min(2 * c.first_chunk, c.max_chunk),
-        .held = first->size,
-        .max_bytes = c.max_bytes,
-        .number = number,
-        .guarded = guarded,
-    };
-    if (name != NULL)
-        strncpy(a->name, name, ARENA_NAME - 1);
-    first->born = a->serial;
-    arena_chunk_use(a, first, (char *)(a + 1));
+    arena_init(a, &c, first);
+    memcpy(a->name, text, sizeof text);
+    a->number = number;
     attach(a, above);
     arena_count(number, ARENA_CREATED, 1);
     return &a->head;
@@ -143,7 +162,7 @@ ASH_API void ash_arena_on_reset(struct ash_arena *arena, struct ash_cleanup *nod
         return;
     }
     node->ash_older = a->cleanups;
-    node->ash_serial = ++a->serial;
+    node->ash_serial = ++a->head.ash_serial;
     a->cleanups = node;
 }
 
@@ -248,7 +267,7 @@ ASH_API void ash_arena_reset(struct ash_arena *arena)
         empty(a, 0);
     shrink(a, 1); /* the first chunk came at 1 */
     back(a, (char *)(a + 1));
-    a->reset_at = ++a->serial;
+    a->reset_at = ++a->head.ash_serial;
     a->resets++;
     arena_count(a->number, ARENA_RESETS, 1);
 }
@@ -267,14 +286,14 @@ ASH_API void ash_arena_destroy(struct ash_arena *arena)
 
 ASH_API struct ash_mark ash_arena_mark(struct ash_arena *arena)
 {
-    return (struct ash_mark){arena->ash_at, arena_of(arena)->serial};
+    return (struct ash_mark){arena->ash_at, arena->ash_serial};
 }
 
 /* True when the mark lies in the chunk that was in use at its time. */
 static bool mark_stands(const struct arena *a, struct ash_mark mark)
 {
     const struct arena_chunk *c = a->chunk;
-    if (mark.ash_serial < a->reset_at || mark.ash_serial > a->serial)
+    if (mark.ash_serial < a->reset_at || mark.ash_serial > a->head.ash_serial)
         return false;
     while (c->born > mark.ash_serial)
         c = c->older;
@@ -283,8 +302,9 @@ static bool mark_stands(const struct arena *a, struct ash_mark mark)
            (uintptr_t)arena_chunk_end(c) - (uintptr_t)begin;
 }
 
-static ASH_NOINLINE void rollback_slow(struct arena *a, struct ash_mark mark)
+ASH_API void ash_arena_rollback_slow(struct ash_arena *arena, struct ash_mark mark)
 {
+    struct arena *a = arena_of(arena);
     if (in_cleanup(a, "rollback"))
         return;
     if (!mark_stands(a, mark)) {
@@ -298,13 +318,12 @@ static ASH_NOINLINE void rollback_slow(struct arena *a, struct ash_mark mark)
 
 ASH_API void ash_arena_rollback(struct ash_arena *arena, struct ash_mark mark)
 {
-    struct arena *a = arena_of(arena);
-    uintptr_t begin = (uintptr_t)a->begin;
-    if (ASH_LIKELY(mark.ash_serial == a->serial &&
+    uintptr_t begin = (uintptr_t)arena->ash_begin;
+    if (ASH_LIKELY(mark.ash_serial == arena->ash_serial &&
                    (uintptr_t)mark.ash_at - begin <= (uintptr_t)arena->ash_end - begin))
         arena->ash_at = mark.ash_at;
     else
-        rollback_slow(a, mark);
+        ash_arena_rollback_slow(arena, mark);
 }
 
 /* ---- merging and moving ---- */
@@ -348,7 +367,7 @@ static void merge_chunks(struct arena *into, const struct arena *from, struct ar
     for (struct arena_chunk *older; c != NULL; c = older) {
         older = c->older;
         recount(into, from, c->size);
-        c->born = into->serial;
+        c->born = into->head.ash_serial;
         c->older = into->apart;
         into->apart = c;
     }
@@ -358,7 +377,7 @@ static void merge_cleanups(struct arena *into, struct arena *from)
 {
     struct ash_cleanup **end = &from->cleanups;
     for (; *end != NULL; end = &(*end)->ash_older)
-        (*end)->ash_serial = into->serial;
+        (*end)->ash_serial = into->head.ash_serial;
     *end = into->cleanups;
     into->cleanups = from->cleanups;
 }
@@ -384,7 +403,7 @@ ASH_API int ash_arena_merge(struct ash_arena *into_arena, struct ash_arena *from
     if (recharge(from, into) != 0)
         return -ENOMEM;
     detach(from);
-    into->serial++;
+    into->head.ash_serial++;
     from->chunk->at = from->head.ash_at;
     merge_children(into, from);
     merge_cleanups(into, from);
