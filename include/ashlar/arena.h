@@ -213,8 +213,9 @@ struct ash_arena *ash_arena_parent(const struct ash_arena *arena);
 
 /*
  * A cap on the bytes of the chunks of the arena and all its descendants, 0 for none; allocations
- * beyond any cap between them and the root answer NULL and ENOMEM, and are counted. A cap below
- * what there is stops further growth only.
+ * beyond any cap between them and the root answer NULL and ENOMEM, and are counted; before, spare
+ * chunks of the arena and those above are given up. A cap below what there is stops further growth
+ * only.
  */
 void ash_arena_limit(struct ash_arena *arena, size_t max_bytes);
 

@@ -10,7 +10,7 @@
 
 _Static_assert(offsetof(struct arena, head) == 0, "arena_of");
 
-/* ---- limits ---- */
+/* ---- chunks ---- */
 
 void arena_charge(struct arena *a, size_t bytes)
 {
@@ -24,32 +24,6 @@ void arena_discharge(struct arena *a, size_t bytes)
         a->held -= bytes;
 }
 
-/* What the limits up to the root leave. */
-static size_t arena_left(const struct arena *a)
-{
-    size_t left = SIZE_MAX;
-    for (; a != NULL; a = a->parent)
-        left = size_min(left, a->max_bytes > a->held ? a->max_bytes - a->held : 0);
-    return left;
-}
-
-static bool refuse(struct arena *a)
-{
-    a->refused++;
-    arena_count(a->number, ARENA_REFUSED, 1);
-    return false;
-}
-
-bool arena_try_charge(struct arena *a, size_t bytes)
-{
-    if (bytes > arena_left(a))
-        return refuse(a);
-    arena_charge(a, bytes);
-    return true;
-}
-
-/* ---- chunks ---- */
-
 /* Makes a chunk of memory that has been charged. */
 static struct arena_chunk *chunk_init(void *memory, size_t size, unsigned number, bool guarded)
 {
@@ -62,24 +36,11 @@ static struct arena_chunk *chunk_init(void *memory, size_t size, unsigned number
     return c;
 }
 
-struct arena_chunk *arena_chunk_take(struct arena *a, unsigned number, bool guarded, size_t least,
-                                     size_t want)
+struct arena_chunk *arena_chunk_take(struct arena *a, unsigned number, bool guarded, size_t size)
 {
-    size_t left = align_down(arena_left(a), ARENA_ALIGN);
-    if (left < least) {
-        refuse(a);
-        errno = ENOMEM;
-        return NULL;
-    }
-    int saved = errno;
-    size_t size = size_min(want, left);
     void *memory = front_malloc(size);
-    if (ASH_UNLIKELY(memory == NULL)) {
-        memory = front_malloc(size = least);
-        if (memory == NULL)
-            return NULL;
-        errno = saved;
-    }
+    if (memory == NULL)
+        return NULL;
     arena_charge(a, size);
     return chunk_init(memory, size, number, guarded);
 }
@@ -130,22 +91,64 @@ void arena_chunk_use(struct arena *a, struct arena_chunk *c, char *at)
     a->head.ash_begin = a->guarded ? at : arena_chunk_begin(a, c);
 }
 
+/* ---- limits ---- */
+
+/* What the limits up to the root leave. */
+static size_t limits_leave(const struct arena *a)
+{
+    size_t left = SIZE_MAX;
+    for (; a != NULL; a = a->parent)
+        left = size_min(left, a->max_bytes > a->held ? a->max_bytes - a->held : 0);
+    return left;
+}
+
+size_t arena_allowed(struct arena *a, size_t least, size_t want)
+{
+    size_t left = limits_leave(a);
+    for (struct arena *above = a; left < least && above != NULL; above = above->parent)
+        if (above->spare != NULL) {
+            arena_chunk_give(above, above->spare);
+            above->spare = NULL;
+            left = limits_leave(a);
+        }
+    if (ASH_LIKELY(left >= least))
+        return size_min(want, align_down(left, ARENA_ALIGN));
+    a->refused++;
+    arena_count(a->number, ARENA_REFUSED, 1);
+    errno = ENOMEM;
+    return 0;
+}
+
+/* ---- allocation ---- */
+
+/* A new chunk with room for `need` bytes; one that is no larger where memory is short. */
+static struct arena_chunk *chunk_grown(struct arena *a, size_t need)
+{
+    size_t least = sizeof(struct arena_chunk) + need, want = a->next_size;
+    while (want < ARENA_BLOCKS * need)
+        want *= 2;
+    want = size_min(want, a->max_chunk);
+    a->next_size = size_min(2 * want, a->max_chunk);
+    size_t size = arena_allowed(a, least, want);
+    if (size == 0)
+        return NULL;
+    int saved = errno;
+    struct arena_chunk *c = arena_chunk_take(a, a->number, a->guarded, size);
+    if (ASH_UNLIKELY(c == NULL)) {
+        c = arena_chunk_take(a, a->number, a->guarded, least);
+        errno = c != NULL ? saved : ENOMEM;
+    }
+    return c;
+}
+
 /* A chunk with room for `need` bytes comes into use. */
 static bool chunk_next(struct arena *a, size_t need)
 {
     struct arena_chunk *c = a->spare;
-    if (c != NULL && c->size - sizeof *c >= need) {
+    if (c != NULL && c->size - sizeof *c >= need)
         a->spare = NULL;
-    } else {
-        size_t want = a->next_size;
-        while (want < ARENA_BLOCKS * need)
-            want *= 2;
-        want = size_min(want, a->max_chunk);
-        c = arena_chunk_take(a, a->number, a->guarded, sizeof *c + need, want);
-        if (c == NULL)
-            return false;
-        a->next_size = size_min(2 * want, a->max_chunk);
-    }
+    else if ((c = chunk_grown(a, need)) == NULL)
+        return false;
     a->chunk->at = a->head.ash_at;
     c->older = a->chunk;
     c->born = ++a->head.ash_serial;
@@ -153,8 +156,6 @@ static bool chunk_next(struct arena *a, size_t need)
     arena_chunk_use(a, c, (char *)(c + 1));
     return true;
 }
-
-/* ---- allocation ---- */
 
 /* A block in the room of a chunk from `at` on; `*end` is set to where the next one begins. */
 static void *place(struct arena_chunk *c, bool guarded, char *at, size_t align, size_t n, bool zero,
@@ -172,15 +173,12 @@ static void *alloc_alone(struct arena *a, size_t align, size_t n, size_t need, b
 {
     size_t least = sizeof(struct arena_chunk) + need;
     size_t size = align_down(front_good_size(least), ARENA_ALIGN);
-    if (!arena_try_charge(a, size)) {
-        errno = ENOMEM;
+    if (arena_allowed(a, size, size) == 0)
         return NULL;
-    }
     void *memory = zero ? front_calloc(1, size) : front_malloc(size);
-    if (memory == NULL) {
-        arena_discharge(a, size);
+    if (memory == NULL)
         return NULL;
-    }
+    arena_charge(a, size);
     struct arena_chunk *c = chunk_init(memory, size, a->number, a->guarded);
     c->alone = true;
     c->born = ++a->head.ash_serial;
@@ -259,15 +257,12 @@ static void *realloc_alone(struct arena *a, size_t offset, size_t n)
     size_t old = c->size, size = align_up(offset + n, ARENA_ALIGN);
     if (size > old) {
         size = align_down(front_good_size(size), ARENA_ALIGN);
-        if (!arena_try_charge(a, size - old)) {
-            errno = ENOMEM;
+        if (arena_allowed(a, size - old, size - old) == 0)
             return NULL;
-        }
         struct arena_chunk *moved = front_realloc(c, size);
-        if (moved == NULL) {
-            arena_discharge(a, size - old);
+        if (moved == NULL)
             return NULL;
-        }
+        arena_charge(a, size - old);
         arena_count(a->number, ARENA_BYTES_TAKEN, size - old);
         moved->size = size;
         a->apart = c = moved;

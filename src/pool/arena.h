@@ -111,12 +111,10 @@ ASH_INLINE char *arena_chunk_at(const struct arena *a, const struct arena_chunk 
 }
 
 /*
- * A chunk of `want` bytes, of fewer where limits or memory are short, of `least` at any rate; NULL
- * and ENOMEM. It is charged to `a` and the arenas above, `a` = NULL for none, and counted on the
- * name with the number.
+ * A chunk of `size` bytes; NULL and ENOMEM. It is charged to `a` and those above it, whose limits
+ * have been asked (NULL: none), and counted on the name with the number.
  */
-struct arena_chunk *arena_chunk_take(struct arena *a, unsigned number, bool guarded, size_t least,
-                                     size_t want);
+struct arena_chunk *arena_chunk_take(struct arena *a, unsigned number, bool guarded, size_t size);
 
 /* Cuts blocks from `c`, the newest of the list, from `at` on. */
 void arena_chunk_use(struct arena *a, struct arena_chunk *c, char *at);
@@ -134,8 +132,12 @@ void arena_chunk_retire(struct arena *a, struct arena_chunk *c);
 void arena_charge(struct arena *a, size_t bytes);
 void arena_discharge(struct arena *a, size_t bytes);
 
-/* False: a limit does not allow it, which is counted. */
-bool arena_try_charge(struct arena *a, size_t bytes);
+/*
+ * How many bytes the limits of the arena (NULL: none) and those above it allow it to take: `want`,
+ * or fewer, but not fewer than `least`; 0 when they do not allow that, errno is ENOMEM then and it
+ * has been counted. Spare chunks are given up before.
+ */
+size_t arena_allowed(struct arena *a, size_t least, size_t want);
 
 /*
  * A block where the chunk in use may have no room; NULL and ENOMEM. `align` is a power of two and

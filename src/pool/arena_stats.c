@@ -111,12 +111,14 @@ ASH_API int ash_arena_stats(const struct ash_arena *arena, struct ash_arena_stat
 
 struct dump {
     struct fmt f;
+    unsigned top; /* the level at which it begins */
     struct figures sum;
 };
 
 static void put_row(struct dump *d, unsigned level, const char *name, const struct figures *f)
 {
-    int indent = 2 * (int)(level < DUMP_INDENT ? level : DUMP_INDENT);
+    unsigned below = level - d->top;
+    int indent = 2 * (int)(below < DUMP_INDENT ? below : DUMP_INDENT);
     fmt_printf(&d->f, "%*s%-*s %5u %8ju %12ju %12ju %12ju\n", indent, "", 40 - indent, name, level,
                (uintmax_t)f->blocks, (uintmax_t)f->total, (uintmax_t)f->free,
                (uintmax_t)(f->total - f->free));
@@ -149,7 +151,7 @@ static bool is_shown(const struct arena *a)
 
 static void put_tree(struct dump *d, const struct arena *top)
 {
-    unsigned level = level_of(top);
+    unsigned level = d->top;
     for (const struct arena *a = top, *next; a != NULL; a = next) {
         if (a == top || is_shown(a)) {
             struct figures f = {0};
@@ -173,7 +175,7 @@ static int write_fd(void *ctx, const char *s, size_t n)
 ASH_API int ash_arena_dump(const struct ash_arena *arena, int fd)
 {
     char buf[DUMP_BUFFER], name[ARENA_NAME];
-    struct dump d = {.sum = {0}};
+    struct dump d = {.top = level_of(arena_of(arena))};
     fmt_init(&d.f, buf, sizeof buf, write_fd, &fd);
     fmt_printf(&d.f, "%-40s %5s %8s %12s %12s %12s\n", "arena", "level", "blocks", "total", "free",
                "used");

@@ -130,8 +130,8 @@ ASH_API struct ash_arena *ash_arena_create(struct ash_arena *parent, const char 
     bool guarded = (c.flags & ASH_ARENA_DEBUG) != 0 || annotate_wanted();
     guarded |= above != NULL && above->guarded;
     unsigned number = arena_number(text);
-    struct arena_chunk *first =
-        arena_chunk_take(above, number, guarded, ARENA_FIRST_LEAST, c.first_chunk);
+    size_t size = arena_allowed(above, ARENA_FIRST_LEAST, c.first_chunk);
+    struct arena_chunk *first = size != 0 ? arena_chunk_take(above, number, guarded, size) : NULL;
     if (first == NULL)
         return NULL;
     struct arena *a = (struct arena *)(void *)(first + 1);
@@ -328,14 +328,15 @@ ASH_API void ash_arena_rollback(struct ash_arena *arena, struct ash_mark mark)
 
 /* ---- merging and moving ---- */
 
-/* What `a` and those above it have been charged for it is charged to `parent` and those above. */
+/* What was charged for `a` to those above it is charged to `parent` and those above that. */
 static int recharge(struct arena *a, struct arena *parent)
 {
+    int saved = errno;
     arena_discharge(a->parent, a->held);
-    if (arena_try_charge(parent, a->held))
-        return 0;
-    arena_charge(a->parent, a->held);
-    return -ENOMEM;
+    bool allowed = parent == NULL || arena_allowed(parent, a->held, a->held) != 0;
+    arena_charge(allowed ? parent : a->parent, a->held);
+    errno = saved;
+    return allowed ? 0 : -ENOMEM;
 }
 
 ASH_API int ash_arena_reparent(struct ash_arena *arena, struct ash_arena *parent)
