@@ -64,9 +64,9 @@ enum {
      * For finding mistakes. Blocks have guards before and behind them, looked at when they go and
      * by ash_arena_audit: a write past either end is reported. Memory is filled with 0xcd when it
      * is handed out and with 0xdd when it goes. ash_arena_realloc checks the size that it is told,
-     * and moves always. A child has the flag when its parent does. Under valgrind, and in a library
-     * built with -fsanitize=address, every arena has it, and a use of memory that has gone is
-     * reported by those.
+     * and moves whatever grows. A child has the flag when its parent does. Under valgrind, and in a
+     * library built with -fsanitize=address, every arena has it, and a use of memory that has gone
+     * is reported by those.
      */
     ASH_ARENA_DEBUG = 1
 };

@@ -16,7 +16,7 @@ ASH_COLD void error_align(const void *p, size_t align);
 /* Hardened mode: the byte at offset `at` was written, behind the block's end or after its free. */
 ASH_COLD void error_overflow(const void *p, size_t n, size_t at);
 ASH_COLD void error_used_after_free(const void *p, size_t at);
-/* Arenas: the first two and the last where they have guards; the sizes are bytes that were asked for. */
+/* Arenas; the first two and the last only where they have guards. Sizes as they were asked for. */
 ASH_COLD void error_underflow(const void *p);
 ASH_COLD void error_realloc_size(const void *p, size_t n, size_t has);
 ASH_COLD void error_arena_busy(const char *verb, const char *name);

@@ -250,7 +250,7 @@ ASH_API void *ash_arena_aligned(struct ash_arena *arena, size_t align, size_t n)
 
 /* ---- realloc ---- */
 
-/* The newest chunk apart holds the block alone: it grows by the core's realloc, which moves pages. */
+/* The newest chunk apart holds the block alone: the core's realloc makes it grow, by its pages. */
 static void *realloc_alone(struct arena *a, size_t offset, size_t n)
 {
     struct arena_chunk *c = a->apart;
@@ -277,15 +277,19 @@ static void *realloc_copy(struct ash_arena *arena, void *p, size_t old, size_t n
     return fresh == NULL ? NULL : memcpy(fresh, p, size_min(old, n));
 }
 
-/* A guarded block moves always; what it leaves stays as it is until it goes with the others. */
+/* A guarded block moves whenever it grows; what it leaves goes with the others. */
 static void *realloc_guarded(struct ash_arena *arena, void *p, size_t old, size_t n)
 {
-    struct guard *g = guard_find(p);
-    if (g != NULL && g->n != old) {
-        error_realloc_size(p, old, g->n);
-        old = g->n;
+    struct guard *g = old > 0 ? guard_find(p) : NULL; /* a block of nothing has none */
+    if (g != NULL && guard_size(g) != old) {
+        error_realloc_size(p, old, guard_size(g));
+        old = guard_size(g);
     }
-    return realloc_copy(arena, p, old, n);
+    if (n > old)
+        return realloc_copy(arena, p, old, n);
+    if (g != NULL && n < old && n > 0)
+        guard_shrink(g, n);
+    return p;
 }
 
 ASH_API void *ash_arena_realloc(struct ash_arena *arena, void *p, size_t old, size_t n)

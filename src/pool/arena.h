@@ -8,10 +8,10 @@
  *    from are `apart`: a block above max_chunk / 8 has one of its own, so that no more than that is
  *    lost when a chunk is left, and what was merged comes here, in time order like all else. One
  *    empty chunk is `spare`: the largest that a reset or a rollback left over.
- * 3. `head.ash_serial` is the arena's clock. It moves when a chunk is taken, a cleanup registered, a child
- *    attached or the arena reset, and each of these keeps the time it came at. A mark is a place in
- *    the chunk in use and a time: if the clock shows the same time still, going back is to set the
- *    place; else all that is newer goes. No allocation moves the clock, so a mark costs an
+ * 3. `head.ash_serial` is the arena's clock. It moves when a chunk is taken, a cleanup registered,
+ *    a child attached or the arena reset, and each of these keeps the time it came at. A mark is a
+ *    place in the chunk in use and a time: if the clock shows the same time still, going back is to
+ *    set the place; else all that is newer goes. No allocation moves the clock, so a mark costs an
  *    allocation nothing. It never goes back: a mark that is no more is found by its place, which
  *    lies in no chunk that is left, or by its time, which is older than the last reset.
  * 4. Lists are newest first and times in them never grow: what is to go is a list's beginning.
@@ -20,16 +20,14 @@
  * 6. What ends goes in this order: children (so, all below), cleanups, chunks. While there are
  *    children or cleanups left, which a cleanup may add, it begins again. The walk is a loop, not a
  *    recursion: a tree may be deep.
- * 7. With guards (pool/arena_guard.h) the inline path finds no room ever: `head.ash_begin`,
- *    `ash_at` and `ash_end` are the same place. So it needs no test for them, and
- *    a rollback takes the slow way.
+ * 7. With guards (pool/arena_guard.h) the inline paths find no room ever: `head.ash_begin`,
+ *    `ash_at` and `ash_end` are the same place. So they need no test for them.
  *
  * A record is the property of the thread that uses its tree; nothing here is shared.
  *
  * Considered: per-chunk positions in marks instead of times (a mark of five words, returned through
  * memory; every list to be searched), and the previous mark on a stack (marks would have to be
- * given back). Blocks of one cache line each would make every arena fit for threads to share, at
- * four times the memory for small blocks.
+ * given back).
  */
 #ifndef ASH_POOL_ARENA_H
 #define ASH_POOL_ARENA_H

@@ -55,11 +55,34 @@ void *guard_put(struct guard **newest, char *at, size_t align, size_t n, int fil
 struct guard *guard_find(void *p)
 {
     struct guard *g = (struct guard *)p - 1;
+    if (((uintptr_t)p & 15) != 0)
+        return NULL;
     guard_open(g);
-    if (((uintptr_t)p & 15) == 0 && g->word == guard_word(g))
-        return g;
+    bool sound = g->word == guard_word(g);
     guard_close(g);
-    return NULL;
+    return sound ? g : NULL;
+}
+
+size_t guard_size(struct guard *g)
+{
+    guard_open(g);
+    size_t n = g->n;
+    guard_close(g);
+    return n;
+}
+
+void guard_shrink(struct guard *g, size_t n)
+{
+    unsigned char *block = guard_block(g);
+    guard_open(g);
+    size_t old = g->n;
+    g->n = n;
+    g->word = guard_word(g);
+    guard_close(g);
+    annotate_fresh(block + n, old - n + guard_tail(old));
+    memset(block + n, GUARD_GONE, old - n);
+    memset(block + n, GUARD_BYTE, guard_tail(n));
+    annotate_none(block + n, old - n + guard_tail(old));
 }
 
 /* Looks at an open guard and at its tail: 0, or 1 when it was written to, which has been said. */

@@ -37,8 +37,14 @@ enum {
  */
 void *guard_put(struct guard **newest, char *at, size_t align, size_t n, int fill, char **end);
 
-/* The guard of a block; NULL when there is none that makes sense. */
+/* The guard of a block of some bytes; NULL when there is none, or it was written to. */
 struct guard *guard_find(void *p);
+
+/* The bytes that the block was asked for with. */
+size_t guard_size(struct guard *g);
+
+/* The block has `n` bytes from now on, fewer than before. */
+void guard_shrink(struct guard *g, size_t n);
 
 /* Reports every guard on the list that was written to; their number. */
 int guard_check(struct guard *newest);

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
-enum { ARENAS = 12, BLOCKS = 400, CLEANUPS = 100, MARKS = 4, STEPS = 12000 };
+enum { ARENAS = 12, BLOCKS = 400, CLEANUPS = 100, MARKS = 4, STEPS = 8000 };
 
 struct place {
     struct ash_arena *arena; /* NULL: free */
