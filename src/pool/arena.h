@@ -79,7 +79,7 @@ struct arena {
     unsigned number; /* const: of the name, for counters */
     unsigned busy;   /* how many runs of cleanups, here and below, are not at their end */
     bool guarded;    /* const: ASH_ARENA_DEBUG */
-    char name[ARENA_NAME];
+    union arena_name name;
 };
 
 _Static_assert(sizeof(struct arena) + sizeof(struct arena_chunk) < ARENA_FIRST_LEAST,

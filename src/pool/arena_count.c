@@ -8,6 +8,8 @@
 
 enum { NAME_OTHER = ARENA_NAMES - 1 };
 
+_Static_assert((int)ARENA_NAME <= (int)EMIT_NAME, "a name fits its row");
+
 ASH_TLS struct arena_counts *arena_counts_tls;
 
 /* Every table there is, newest first. They are never given back. */
@@ -17,24 +19,32 @@ static _Atomic(struct arena_counts *) tables;
 static _Atomic(uint64_t) late[ARENA_NAMES][ARENA_EVENTS];
 
 /* By number, without holes; a text is const once it is here. The ends stand for themselves. */
-static _Atomic(const char *) names[ARENA_NAMES];
+static _Atomic(const union arena_name *) names[ARENA_NAMES];
 
-unsigned arena_number(const char name[ARENA_NAME])
+static bool name_is(const union arena_name *a, const union arena_name *b)
 {
-    char *copy = NULL;
-    if (name[0] == '\0')
+    uint64_t differ = 0;
+    for (unsigned i = 0; i < ASH_COUNT(a->word); i++)
+        differ |= a->word[i] ^ b->word[i];
+    return differ == 0;
+}
+
+unsigned arena_number(const union arena_name *name)
+{
+    union arena_name *copy = NULL;
+    if (name->text[0] == '\0')
         return 0;
     for (unsigned i = 1; i < NAME_OTHER; i++) {
-        const char *seen = load_acquire(&names[i]); /* its text; pairs with the exchange below */
+        const union arena_name *seen = load_acquire(&names[i]); /* its text; pairs with the below */
         if (ASH_UNLIKELY(seen == NULL)) {
-            copy = copy != NULL ? copy : meta_take(ARENA_NAME);
+            copy = copy != NULL ? copy : meta_take(sizeof *copy);
             if (copy == NULL)
                 break;
-            memcpy(copy, name, ARENA_NAME);
-            if (cas_strong_acq_rel(&names[i], &seen, copy)) /* publishes the text */
+            *copy = *name;
+            if (cas_strong_acq_rel(&names[i], &seen, copy)) /* the text; pairs with the loads */
                 return i;
         }
-        if (memcmp(seen, name, ARENA_NAME) == 0)
+        if (name_is(seen, name))
             return i;
     }
     return NAME_OTHER;
@@ -55,25 +65,30 @@ static struct arena_counts *counts_create(void)
 }
 
 /* The table of a thread that has ended, or a new one. */
-static struct arena_counts *counts_take(void)
+struct arena_counts *arena_counts_take(void)
 {
     struct arena_counts *c = load_acquire(&tables); /* pairs with counts_create */
     for (; c != NULL; c = c->older) {
         bool taken = false;
         if (!load_relaxed(&c->taken) &&
-            cas_strong_acq_rel(&c->taken, &taken, true)) /* counters; pairs with counts_give */
+            cas_strong_acq_rel(&c->taken, &taken,
+                               true)) /* counters; pairs with arena_counts_give */
             return c;
     }
     return counts_create();
 }
 
-/* The end of a thread. */
-static void counts_give(void)
+void arena_counts_give(struct arena_counts *c)
+{
+    store_release(&c->taken, false); /* the counters; pairs with arena_counts_take */
+}
+
+static void thread_ends(void)
 {
     struct arena_counts *c = arena_counts_tls;
     arena_counts_tls = NULL;
     if (c != NULL)
-        store_release(&c->taken, false); /* the counters; pairs with counts_take */
+        arena_counts_give(c);
 }
 
 /* ---- statistics ---- */
@@ -109,24 +124,26 @@ static uint64_t difference(unsigned name, enum arena_event more, enum arena_even
 }
 
 /* NULL: not yet seen by this thread. */
-static const char *name_text(unsigned name)
+static const union arena_name *name_of(unsigned number)
 {
-    if (name == 0)
-        return "(unnamed)";
-    return name == NAME_OTHER ? "(other)"
-                              : load_acquire(&names[name]); /* pairs with arena_number */
+    static const union arena_name unnamed = {.text = "(unnamed)"}, other = {.text = "(other)"};
+    if (number == 0)
+        return &unnamed;
+    return number == NAME_OTHER ? &other : load_acquire(&names[number]); /* see arena_number */
 }
 
 static bool next(size_t *at, struct emit_row *row)
 {
     for (; *at < ARENA_NAMES; ++*at) {
         unsigned name = (unsigned)*at;
-        uint64_t created = sum(name, ARENA_CREATED);
-        const char *text = name_text(name);
-        if (created == 0 || text == NULL)
+        const union arena_name *text = name_of(name);
+        if (text == NULL)
+            *at = NAME_OTHER - 1; /* those that follow are not there either */
+        uint64_t created = text != NULL ? sum(name, ARENA_CREATED) : 0;
+        if (created == 0)
             continue;
         memset(row, 0, sizeof *row);
-        strncpy(row->name, text, EMIT_NAME - 1);
+        memcpy(row->name, text->text, sizeof text->text);
         row->values[ROW_CREATED] = created;
         row->values[ROW_LIVE] = difference(name, ARENA_CREATED, ARENA_DESTROYED);
         row->values[ROW_BLOCKS] = difference(name, ARENA_BLOCKS_TAKEN, ARENA_BLOCKS_GIVEN);
@@ -147,8 +164,8 @@ ASH_COLD void arena_count_slow(unsigned name, enum arena_event event, uint64_t n
 {
     emit_kind_add(&kind);
     if (heap_is_real(heap_attached())) {
-        thread_at_end(counts_give);
-        arena_counts_tls = counts_take();
+        thread_at_end(thread_ends);
+        arena_counts_tls = arena_counts_take();
     }
     struct arena_counts *c = arena_counts_tls;
     if (c != NULL)

@@ -37,14 +37,24 @@ enum arena_event {
 
 struct arena_counts {
     _Atomic(uint64_t) of[ARENA_NAMES][ARENA_EVENTS]; /* single writer: the thread that has it */
-    _Atomic(bool) taken;        /* atomic: by a thread; released, it publishes the counters */
+    _Atomic(bool) taken;        /* atomic: by a thread; given back, it publishes the counters */
     struct arena_counts *older; /* const: the table made before this one */
 };
 
 extern ASH_HIDDEN ASH_TLS struct arena_counts *arena_counts_tls;
 
-/* The number of a name, which is filled up with zeroes; "" is none. Any thread, lock-free. */
-unsigned arena_number(const char name[ARENA_NAME]);
+/* Filled up with zeroes, so that two of them are compared by words. */
+union arena_name {
+    char text[ARENA_NAME];
+    uint64_t word[ARENA_NAME / 8];
+};
+
+/* The number of a name; "" is none. Any thread, lock-free. */
+unsigned arena_number(const union arena_name *name);
+
+/* A table for the thread, which gives it back at its end; NULL: no memory. Any thread, lock-free. */
+struct arena_counts *arena_counts_take(void);
+void arena_counts_give(struct arena_counts *c);
 
 void arena_count_slow(unsigned name, enum arena_event event, uint64_t n);
 

@@ -99,7 +99,7 @@ ASH_API int ash_arena_stats(const struct ash_arena *arena, struct ash_arena_stat
         .refused = a->refused,
         .resets = a->resets,
     };
-    memcpy(out->name, a->name, sizeof out->name);
+    memcpy(out->name, a->name.text, sizeof out->name);
     for (const struct arena *child = a->child; child != NULL; child = child->older)
         out->children++;
     for (const struct ash_cleanup *node = a->cleanups; node != NULL; node = node->ash_older)
@@ -157,7 +157,7 @@ static void put_tree(struct dump *d, const struct arena *top)
             struct figures f = {0};
             figures_add(&f, a);
             figures_add(&d->sum, a);
-            put_row(d, level, a->name[0] != '\0' ? a->name : "(unnamed)", &f);
+            put_row(d, level, a->name.text[0] != '\0' ? a->name.text : "(unnamed)", &f);
             next = next_below(top, a, true);
         } else {
             put_rest(d, a, level);

@@ -11,7 +11,7 @@
 
 static const char *name_of(const struct arena *a)
 {
-    return a->name[0] != '\0' ? a->name : "(unnamed)";
+    return a->name.text[0] != '\0' ? a->name.text : "(unnamed)";
 }
 
 /* True when cleanups of the arena or of one below are being run, which has been said. */
@@ -61,17 +61,17 @@ static bool descends(const struct arena *a, const struct arena *above)
 /* ---- creation ---- */
 
 /* Copies a name and fills it up with zeroes; false: it is too long, empty or unprintable. */
-static bool name_read(char to[ARENA_NAME], const char *name)
+static bool name_read(union arena_name *to, const char *name)
 {
     size_t n = 0;
-    memset(to, 0, ARENA_NAME);
+    memset(to, 0, sizeof *to);
     if (name == NULL)
         return true;
     for (; name[n] != '\0'; n++) {
         if (n == ARENA_NAME - 1 || name[n] < ' ' || name[n] > '~' || name[n] == '"' ||
             name[n] == '\\')
             return false;
-        to[n] = name[n];
+        to->text[n] = name[n];
     }
     return n > 0;
 }
@@ -122,14 +122,14 @@ ASH_API struct ash_arena *ash_arena_create(struct ash_arena *parent, const char 
 {
     struct arena *above = arena_of(parent);
     struct ash_arena_config c;
-    char text[ARENA_NAME];
-    if (!config_settle(&c, config) || !name_read(text, name)) {
+    union arena_name own;
+    if (!config_settle(&c, config) || !name_read(&own, name)) {
         errno = EINVAL;
         return NULL;
     }
     bool guarded = (c.flags & ASH_ARENA_DEBUG) != 0 || annotate_wanted();
     guarded |= above != NULL && above->guarded;
-    unsigned number = arena_number(text);
+    unsigned number = arena_number(&own);
     size_t size = arena_allowed(above, ARENA_FIRST_LEAST, c.first_chunk);
     struct arena_chunk *first = size != 0 ? arena_chunk_take(above, number, guarded, size) : NULL;
     if (first == NULL)
@@ -137,7 +137,7 @@ ASH_API struct ash_arena *ash_arena_create(struct ash_arena *parent, const char 
     struct arena *a = (struct arena *)(void *)(first + 1);
     annotate_fresh(a, sizeof *a);
     arena_init(a, &c, first);
-    memcpy(a->name, text, sizeof text);
+    a->name = own;
     a->number = number;
     attach(a, above);
     arena_count(number, ARENA_CREATED, 1);

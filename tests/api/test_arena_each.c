@@ -160,6 +160,7 @@ static void test_realloc(void)
         wrong += p[i] != 1;
     is_int((long)wrong, 0, "a large block grows with its contents");
     ok(!exact || stats(a).total < before + n + 64 * KIB, "without leaving a copy");
+    is_int((long)stats(a).tree_total, (long)stats(a).total, "and is charged for what it took");
     p = ash_arena_realloc(a, p, n, 100);
     ok(p[99] == 1 && (!exact || stats(a).used < before + 4 * KIB), "and shrinks");
     errno = 0;

@@ -193,6 +193,21 @@ static void overflow_and_audit(void)
         _exit(1);
 }
 
+/* In a chunk that comes from an arena without guards. */
+static void overflow_in_merged_room(void)
+{
+    struct ash_arena *a = arena_new(ASH_ARENA_DEBUG), *plain = arena_new(0);
+    for (int i = 0; i < 100; i++)
+        ash_arena_alloc(plain, 1000);
+    ash_arena_reset(plain);
+    ash_arena_merge(a, plain);
+    char *volatile p = NULL;
+    for (int i = 0; i < 10; i++)
+        p = ash_arena_alloc(a, 1000);
+    p[1000] = 1;
+    ash_arena_reset(a);
+}
+
 static void realloc_with_wrong_size(void)
 {
     struct ash_arena *a = arena_new(ASH_ARENA_DEBUG);
@@ -221,7 +236,7 @@ static void registered_twice(void)
 static void test_guards(void)
 {
     if (tools) {
-        skip("memcheck or AddressSanitizer report these", 8);
+        skip("memcheck or AddressSanitizer report these", 9);
         return;
     }
     says(": it has 10 bytes, and byte 10 was written\n", overflow_and_reset, "a write past the end, seen by a reset");
@@ -229,6 +244,7 @@ static void test_guards(void)
     says("ashlar: underflow of 0x", underflow, "before the block");
     says("and byte 200000 was written\n", overflow_and_rollback, "of a large block, seen by a rollback");
     says("and byte 16 was written\n", overflow_and_audit, "seen by an audit");
+    says("and byte 1000 was written\n", overflow_in_merged_room, "in room that was merged");
     says("with wrong size 1000 (it has 10)\n", realloc_with_wrong_size, "realloc");
 
     struct ash_arena *a = arena_new(ASH_ARENA_DEBUG);

@@ -26,6 +26,13 @@ static void test_limits(void)
     is_int(ash_arena_reparent(leaf, child), -ENOMEM, "but cannot come back");
     is_int(ash_arena_merge(child, leaf), -ENOMEM, "nor be merged");
     ok(ash_arena_parent(leaf) == NULL && stats(child).tree_total == stats(child).total, "nothing has changed");
+    struct ash_arena *home = arena_new(NULL);
+    ash_arena_reparent(leaf, home);
+    uint64_t charged = stats(home).tree_total;
+    ok(ash_arena_reparent(leaf, child) == -ENOMEM && stats(home).tree_total == charged, "nor where it was");
+    ash_arena_reparent(leaf, NULL);
+    is_int((long)stats(home).tree_total, (long)stats(home).total, "which it can leave");
+    ash_arena_destroy(home);
     ash_arena_reset(leaf);
     is_int(ash_arena_reparent(leaf, child), -ENOMEM + (stats(leaf).total < 200 * KIB) * ENOMEM, "smaller, it may");
     ash_arena_limit(child, 100);
@@ -181,6 +188,28 @@ static void test_dump(void)
        "also when they are gone");
 }
 
+/* What is merged is counted on the other name from then on, a spare chunk too. */
+static void test_counts_of_merged(void)
+{
+    struct ash_arena *to = ash_arena_create(NULL, "borrower", NULL), *from = ash_arena_create(NULL, "lender", NULL);
+    for (int i = 0; i < 50; i++)
+        ash_arena_alloc(from, 1000);
+    ash_arena_reset(from);
+    ash_arena_alloc(from, 500000);
+    ash_arena_merge(to, from);
+    const char *text = captured(NULL, show_stats);
+    ok(strstr(text, "\nashlar_arena_total_bytes{name=\"lender\"} 0\n") != NULL &&
+           strstr(text, "\nashlar_arena_blocks{name=\"lender\"} 0\n") != NULL &&
+           strstr(text, "\nashlar_arena_live{name=\"lender\"} 0\n") != NULL,
+       "nothing is left on the name of what was merged");
+    char row[100];
+    snprintf(row, sizeof row, "\nashlar_arena_total_bytes{name=\"borrower\"} %ju\n", (uintmax_t)stats(to).total);
+    ok(strstr(text, row) != NULL, "all of it is on the other");
+    ash_arena_destroy(to);
+    text = captured(NULL, show_stats);
+    ok(strstr(text, "\nashlar_arena_total_bytes{name=\"borrower\"} 0\n") != NULL, "until that is gone");
+}
+
 static void test_many_names(void)
 {
     struct ash_arena *root = ash_arena_create(NULL, "of many names", NULL);
@@ -204,6 +233,7 @@ int main(void)
     test_reparent();
     test_deep();
     test_dump();
+    test_counts_of_merged();
     test_many_names();
     return tap_done();
 }

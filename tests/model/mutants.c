@@ -49,6 +49,7 @@ static const struct survivor {
     {"slab_release", "&s->kind", FAULT_DROPPED, false, "only messages about wrong frees ask for FREED"},
     {"slab_release", "&s->owner", FAULT_DROPPED, false, "nobody asks for the owner of a free unit"},
     {"large_resize", "&s->kind", FAULT_DROPPED, false, "it is LARGE already unless pages were moved"},
+    {"arena_counts_take", "&c->taken", FAULT_NO_RELEASE, true, "who gives a table back publishes, not who takes it"},
     {NULL, NULL, FAULT_NONE, false, NULL},
 };
 
