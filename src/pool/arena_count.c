@@ -136,14 +136,15 @@ static bool next(size_t *at, struct emit_row *row)
 {
     for (; *at < ARENA_NAMES; ++*at) {
         unsigned name = (unsigned)*at;
-        const union arena_name *text = name_of(name);
-        if (text == NULL)
+        const union arena_name *known = name_of(name);
+        if (known == NULL)
             *at = NAME_OTHER - 1; /* those that follow are not there either */
-        uint64_t created = text != NULL ? sum(name, ARENA_CREATED) : 0;
+        uint64_t created = known != NULL ? sum(name, ARENA_CREATED) : 0;
         if (created == 0)
             continue;
+        union arena_name text = *known;
         memset(row, 0, sizeof *row);
-        memcpy(row->name, text->text, sizeof text->text);
+        memcpy(row->name, text.text, sizeof text.text);
         row->values[ROW_CREATED] = created;
         row->values[ROW_LIVE] = difference(name, ARENA_CREATED, ARENA_DESTROYED);
         row->values[ROW_BLOCKS] = difference(name, ARENA_BLOCKS_TAKEN, ARENA_BLOCKS_GIVEN);
