@@ -35,7 +35,7 @@ unsigned arena_number(const union arena_name *name)
     if (name->text[0] == '\0')
         return 0;
     for (unsigned i = 1; i < NAME_OTHER; i++) {
-        const union arena_name *seen = load_acquire(&names[i]); /* its text; pairs with the below */
+        const union arena_name *seen = load_acquire(&names[i]); /* its text; pairs with the cas */
         if (ASH_UNLIKELY(seen == NULL)) {
             copy = copy != NULL ? copy : meta_take(sizeof *copy);
             if (copy == NULL)

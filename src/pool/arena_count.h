@@ -52,7 +52,7 @@ union arena_name {
 /* The number of a name; "" is none. Any thread, lock-free. */
 unsigned arena_number(const union arena_name *name);
 
-/* A table for the thread, which gives it back at its end; NULL: no memory. Any thread, lock-free. */
+/* A table for the thread, which gives it back when it ends; NULL: no memory. Lock-free. */
 struct arena_counts *arena_counts_take(void);
 void arena_counts_give(struct arena_counts *c);
 

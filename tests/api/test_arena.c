@@ -1,6 +1,6 @@
 /*
- * ashlar/arena.h as a program uses it: a transaction's arena with statements as its children, savepoints, files that are
- * closed when the memory goes, a result that outlives the scratch memory it was made in. Each step is checked.
+ * ashlar/arena.h as a program uses it: a transaction's arena with statements as its children, savepoints, cursors that
+ * are closed when the memory goes, a result that outlives the scratch memory it was made in. Each step is checked.
  */
 #include "ashlar/arena.h"
 #include "tap.h"

@@ -1,7 +1,7 @@
 /*
- * Random calls on trees of arenas beside a plain record of what must be there: every block's contents, every cleanup that
- * must have run. Alone, in 2, 4 and 8 threads that hand trees to one another, in children forked in the middle, with
- * guards, and without memory.
+ * Random calls on trees of arenas beside a plain record of what must be there: every block's contents, every cleanup
+ * that must have run. Alone, in 2, 4 and 8 threads that hand trees to one another, in children forked in the middle,
+ * with guards, and without memory.
  */
 #include "ashlar/ashlar.h"
 #include "tap.h"

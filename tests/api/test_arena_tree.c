@@ -20,7 +20,8 @@ static void test_limits(void)
     ok(n > 200 * KIB / (exact ? 1 : 2) && stats(child).tree_total <= 256 * KIB, "a limit counts what is below: %zu", n);
     ok(ash_arena_alloc(root, 300 * KIB) != NULL, "beside it there is room");
     is_refused(ash_arena_alloc(leaf, 300 * KIB), ENOMEM, "a large block is refused");
-    is_refused(ash_arena_realloc(root, ash_arena_alloc(root, 140 * KIB), 140 * KIB, 900 * KIB), ENOMEM, "a growing one");
+    void *p = ash_arena_alloc(root, 140 * KIB);
+    is_refused(ash_arena_realloc(root, p, 140 * KIB, 900 * KIB), ENOMEM, "a growing one");
     is_int(ash_arena_reparent(leaf, NULL), 0, "a root of its own");
     ok(ash_arena_alloc(leaf, 5 * MIB) != NULL && stats(child).tree_total == stats(child).total, "has no limit");
     is_int(ash_arena_reparent(leaf, child), -ENOMEM, "but cannot come back");
@@ -105,7 +106,8 @@ static void test_reparent(void)
     is_int(ash_arena_reparent(a, c), -EINVAL, "below itself");
     is_int(ash_arena_reparent(a, a), -EINVAL, "to itself");
     is_int(ash_arena_reparent(b, d), 0, "to another tree");
-    ok(ash_arena_parent(b) == d && stats(a).children == 0 && stats(d).children == 1 && stats(c).level == 2, "it is there");
+    ok(ash_arena_parent(b) == d && stats(a).children == 0 && stats(d).children == 1, "it is there");
+    is_int((long)stats(c).level, 2, "with what is below it");
     ok(stats(a).tree_total == stats(a).total, "and charged there");
     ash_arena_destroy(a);
     is_trail("", "the old tree's end is not its own");
