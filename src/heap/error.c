@@ -56,3 +56,28 @@ void error_map_closed(const void *data)
 {
     error_say("close of a map of %p that is not open", data);
 }
+
+void error_underflow(const void *p)
+{
+    error_say("underflow of %p: the bytes before it were written", p);
+}
+
+void error_realloc_size(const void *p, size_t n, size_t has)
+{
+    error_say("realloc of %p with wrong size %zu (it has %zu)", p, n, has);
+}
+
+void error_arena_busy(const char *verb, const char *name)
+{
+    error_say("%s of arena %s from within its own cleanup", verb, name);
+}
+
+void error_arena_mark(const char *name)
+{
+    error_say("rollback of arena %s to a mark that is no more, or of another arena", name);
+}
+
+void error_arena_cleanup(const char *name, const void *node)
+{
+    error_say("cleanup %p of arena %s registered twice", node, name);
+}

@@ -22,5 +22,11 @@ ASH_COLD void error_buf_cut(const char *verb, size_t n, size_t len);
 ASH_COLD void error_buf_refs(const void *owner, uint64_t have, uint64_t refs);
 /* A map of a file was closed that nobody has open. */
 ASH_COLD void error_map_closed(const void *data);
+/* Arenas; the first two and the last only where they have guards. Sizes as they were asked for. */
+ASH_COLD void error_underflow(const void *p);
+ASH_COLD void error_realloc_size(const void *p, size_t n, size_t has);
+ASH_COLD void error_arena_busy(const char *verb, const char *name);
+ASH_COLD void error_arena_mark(const char *name);
+ASH_COLD void error_arena_cleanup(const char *name, const void *node);
 
 #endif

@@ -39,6 +39,7 @@ static const struct survivor {
     {"orphan_pop", "stack", FAULT_NO_RELEASE, true, "a read-modify-write continues the release sequence of the push"},
     {"large_open", "&s->cls", FAULT_DROPPED, false, "only messages about wrong frees ask for it"},
     {"large_resize", "&s->kind", FAULT_DROPPED, false, "it is LARGE already unless pages were moved"},
+    {"arena_counts_take", "&c->taken", FAULT_NO_RELEASE, true, "who gives a table back publishes, not who takes it"},
     {NULL, NULL, FAULT_NONE, false, NULL},
 };
 
