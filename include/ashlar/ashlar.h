@@ -9,8 +9,13 @@
 #define ASHLAR_VERSION_PATCH 0
 #define ASHLAR_VERSION       "0.1.0"
 
+#include <ashlar/arena.h>
+#include <ashlar/buf.h>
 #include <ashlar/malloc.h>
+#include <ashlar/mapcache.h>
 #include <ashlar/pool.h>
+#include <ashlar/respool.h>
+#include <ashlar/ring.h>
 #include <ashlar/stats.h>
 
 #endif

@@ -21,9 +21,8 @@ template <class Config> static inline const Config *ashlar_config_address(const 
 {
     return &config;
 }
-template <class Config> using ashlar_config = Config; /* `struct name` cannot stand before a brace */
 #define ASH_CONFIG(type, ...)                                                                      \
-    ashlar_config_address(ashlar_config<type>{.struct_size = sizeof(type), __VA_ARGS__})
+    ashlar_config_address<type>({.struct_size = sizeof(type), __VA_ARGS__})
 #else
 #define ASH_CONFIG(type, ...) (&(const type){.struct_size = sizeof(type), __VA_ARGS__})
 #endif

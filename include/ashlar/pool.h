@@ -47,6 +47,7 @@
 #define ASHLAR_POOL_H
 
 #include <ashlar/config.h>
+#include <ashlar/respool.h>
 
 #include <stddef.h>
 #include <stdint.h>

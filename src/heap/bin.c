@@ -251,24 +251,19 @@ struct block *bin_refill(struct heap *h, unsigned cls)
 
 /* ---- one by one, and all ---- */
 
-void bin_send(struct heap *h, unsigned cls, struct block *p)
-{
-    struct slab *s = slab_of(cls, p);
-    if (load_relaxed(&s->owner) == h) {
-        p->next = NULL;
-        slabs_put(h, s, p);
-        return;
-    }
-    heap_count_up(h, cls, remote_frees, 1);
-    remote_push(s, (struct chain){p, p, 1});
-}
-
 void bin_free_direct(struct heap *h, unsigned cls, void *p)
 {
     struct block *b = p;
+    struct slab *s = slab_of(cls, p);
     heap_count_up(h, cls, direct, 1);
     b->mark = block_mark(b);
-    bin_send(h, cls, b);
+    if (load_relaxed(&s->owner) == h) {
+        b->next = NULL;
+        slabs_put(h, s, b);
+        return;
+    }
+    heap_count_up(h, cls, remote_frees, 1);
+    remote_push(s, (struct chain){b, b, 1});
 }
 
 void bin_drain(struct heap *h)

@@ -54,10 +54,7 @@ struct block *bin_refill(struct heap *h, unsigned cls);
 /* What the bits BIN_FULL and BIN_TICK of a list's word ask for: room is made, hits are put away. */
 void bin_attend(struct heap *h, unsigned cls);
 
-/* Sends one block home, whose free has been counted; `h` may be a heap that is not real. */
-void bin_send(struct heap *h, unsigned cls, struct block *p);
-
-/* Frees one block past the list; `h` likewise. */
+/* Frees one block past the list; `h` may be a heap that is not real. */
 void bin_free_direct(struct heap *h, unsigned cls, void *p);
 
 /* Sends every block home. */

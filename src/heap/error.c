@@ -46,6 +46,47 @@ void error_used_after_free(const void *p, size_t at)
     error_say("use after free of %p: byte %zu was written", p, at);
 }
 
+void error_buf_cut(const char *verb, size_t n, size_t len)
+{
+    error_say("%s of %zu bytes of a buf that has %zu", verb, n, len);
+}
+
+void error_buf_refs(const void *owner, uint64_t have, uint64_t refs)
+{
+    error_say("double drop of a buf (owner %p has %llu references, %llu given back)", owner,
+              (unsigned long long)have, (unsigned long long)refs);
+}
+
+void error_map_closed(const void *data)
+{
+    error_say("close of a map of %p that is not open", data);
+}
+
+void error_underflow(const void *p)
+{
+    error_say("underflow of %p: the bytes before it were written", p);
+}
+
+void error_realloc_size(const void *p, size_t n, size_t has)
+{
+    error_say("realloc of %p with wrong size %zu (it has %zu)", p, n, has);
+}
+
+void error_arena_busy(const char *verb, const char *name)
+{
+    error_say("%s of arena %s from within its own cleanup", verb, name);
+}
+
+void error_arena_mark(const char *name)
+{
+    error_say("rollback of arena %s to a mark that is no more, or of another arena", name);
+}
+
+void error_arena_cleanup(const char *name, const void *node)
+{
+    error_say("cleanup %p of arena %s registered twice", node, name);
+}
+
 void error_pool_put(const char *pool, const void *p, const char *what)
 {
     error_say("pool %s: put of %p, %s", pool, p, what);

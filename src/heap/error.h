@@ -17,6 +17,18 @@ ASH_COLD void error_align(const void *p, size_t align);
 /* Hardened mode: the byte at offset `at` was written, behind the block's end or after its free. */
 ASH_COLD void error_overflow(const void *p, size_t n, size_t at);
 ASH_COLD void error_used_after_free(const void *p, size_t at);
+/* More bytes were cut off a buf than it has; `verb` is the call. */
+ASH_COLD void error_buf_cut(const char *verb, size_t n, size_t len);
+/* A value of a buf gives back more references than there are: it was dropped twice. */
+ASH_COLD void error_buf_refs(const void *owner, uint64_t have, uint64_t refs);
+/* A map of a file was closed that nobody has open. */
+ASH_COLD void error_map_closed(const void *data);
+/* Arenas; the first two and the last only where they have guards. Sizes as they were asked for. */
+ASH_COLD void error_underflow(const void *p);
+ASH_COLD void error_realloc_size(const void *p, size_t n, size_t has);
+ASH_COLD void error_arena_busy(const char *verb, const char *name);
+ASH_COLD void error_arena_mark(const char *name);
+ASH_COLD void error_arena_cleanup(const char *name, const void *node);
 
 /* The same for an object of the pool of that name. `what` says it all: "which was put already". */
 ASH_COLD void error_pool_put(const char *pool, const void *p, const char *what);

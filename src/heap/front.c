@@ -62,6 +62,17 @@ static void *take_hard(struct heap *h, struct request *r)
     return take(h, r);
 }
 
+/* Units of the reserve without which the request fails; in hardened mode, the most it may be. */
+static size_t request_units(const struct request *r)
+{
+    if (r->cls != 0)
+        return class_units(r->cls);
+    if (options.harden && r->n <= SMALL_MAX && r->align <= SMALL_MAX)
+        return class_units(CLASS_COUNT - 1);
+    size_t guards = options.harden ? size_max(r->align >> UNIT_SHIFT, 1) + 1 : 0;
+    return guards + (r->n >> UNIT_SHIFT) + ((r->n & (UNIT_BYTES - 1)) != 0);
+}
+
 static void *request_slow(struct request *r)
 {
     void *p = NULL;
@@ -74,7 +85,8 @@ static void *request_slow(struct request *r)
         thread_leave(h);
     }
     if (ASH_UNLIKELY(p == NULL)) {
-        reserve_refused(r->n);
+        if (r->n <= PTRDIFF_MAX)
+            reserve_refused(request_units(r));
         errno = ENOMEM;
     }
     return p;
@@ -89,8 +101,19 @@ static struct request request_of(size_t n, size_t align)
     return r;
 }
 
+/* Hardened mode's own hit path: a block that is ready, or NULL. */
+ASH_INLINE void *ready(size_t n)
+{
+    if (ASH_LIKELY(!options.harden) || !heap_is_real(heap_hard))
+        return NULL;
+    return hard_hit(heap_hard, n);
+}
+
 void *front_malloc_slow(size_t n)
 {
+    void *p = ready(n);
+    if (p != NULL)
+        return p;
     struct request r = request_of(n, 1);
     return request_slow(&r);
 }
@@ -106,8 +129,11 @@ ASH_INLINE void *cleared(struct block *p, size_t n, bool zero)
 
 void *front_calloc_slow(size_t n)
 {
+    void *p = ready(n);
+    if (p != NULL)
+        return p;
     struct request r = request_of(n, 1);
-    void *p = request_slow(&r);
+    p = request_slow(&r);
     if (p == NULL || (r.cls == 0 && r.zero))
         return p;
     return cleared(p, n, r.zero);
@@ -133,14 +159,11 @@ void *front_calloc(size_t count, size_t n)
 
 /*
  * The smallest class that holds `n` bytes and whose blocks all lie at multiples of `align` <=
- * SMALL_MAX.
+ * SMALL_MAX: the class of a multiple of `align` is one.
  */
 static unsigned class_aligned(size_t align, size_t n)
 {
-    unsigned cls = class_of(align_up(size_max(n, 1), align));
-    while ((class_size(cls) & (align - 1)) != 0)
-        cls++;
-    return cls;
+    return class_of(align_up(size_max(n, 1), align));
 }
 
 static ASH_NOINLINE void *aligned_slow(size_t align, size_t n)
@@ -148,7 +171,7 @@ static ASH_NOINLINE void *aligned_slow(size_t align, size_t n)
     struct request r = {.n = n, .align = align};
     if (n <= SMALL_MAX && align <= SMALL_MAX && boot())
         r.cls = class_aligned(align, n);
-    else
+    else if (!options.harden)
         r.n = size_max(n, 1);
     return request_slow(&r);
 }
@@ -219,13 +242,14 @@ void front_free_slow(void *p)
             h = thread_enter();
         if (h == NULL)
             h = heap_attached();
+        bool tick = true;
         if (ASH_UNLIKELY(options.harden))
-            hard_free(h, p);
+            tick = hard_free(h, p);
         else if (cls != 0)
             free_small(h, cls, p);
         else
             free_large(h, p);
-        if (heap_is_real(h))
+        if (tick && heap_is_real(h))
             thread_tick(h);
     }
     errno = saved;
@@ -235,28 +259,28 @@ void front_free_slow(void *p)
 ASH_INLINE bool size_fits(size_t n, size_t holds)
 {
     if (ASH_UNLIKELY(options.harden))
-        return size_max(n, 1) == holds;
+        return n == holds;
     return n <= holds && (n >= holds / 2 || holds == class_size(size_classes.first));
 }
 
-/* Bytes in the block at `p`; 0 when `p` was wrong, which has been said. */
+/* Bytes in the block at `p`; HOLDS_NONE when `p` was wrong, which has been said, or is NULL. */
 static size_t holds(const char *verb, const void *p)
 {
-    if (!boot())
-        return 0;
+    if (p == NULL || !boot())
+        return HOLDS_NONE;
     if (ASH_UNLIKELY(options.harden))
         return hard_usable(verb, p);
     unsigned cls = classmap_at(p);
     if (ASH_LIKELY(cls != 0))
-        return check_small(verb, cls, p) ? class_size(cls) : 0;
+        return check_small(verb, cls, p) ? class_size(cls) : HOLDS_NONE;
     struct slab *s = large_find(verb, p);
-    return s != NULL ? s->bytes : 0;
+    return s != NULL ? s->bytes : HOLDS_NONE;
 }
 
 void front_free_sized_slow(void *p, size_t n)
 {
-    size_t bytes = p == NULL ? 0 : holds("free_sized", p);
-    if (bytes == 0)
+    size_t bytes = holds("free_sized", p);
+    if (bytes == HOLDS_NONE)
         return;
     if (size_fits(n, bytes))
         front_free(p);
@@ -266,8 +290,8 @@ void front_free_sized_slow(void *p, size_t n)
 
 void front_free_aligned(void *p, size_t align, size_t n)
 {
-    size_t bytes = p == NULL ? 0 : holds("free_aligned_sized", p);
-    if (bytes == 0)
+    size_t bytes = holds("free_aligned_sized", p);
+    if (bytes == HOLDS_NONE)
         return;
     if (n > bytes || (options.harden && !size_fits(n, bytes)))
         error_size(p, n, bytes);
@@ -322,7 +346,7 @@ static ASH_NOINLINE void *realloc_large(void *p, size_t n)
 static ASH_NOINLINE void *realloc_hard(void *p, size_t n)
 {
     size_t old = hard_usable("realloc", p);
-    if (old == 0) {
+    if (old == HOLDS_NONE) {
         errno = EINVAL;
         return NULL;
     }
@@ -356,13 +380,14 @@ void *front_realloc(void *p, size_t n)
 
 size_t front_usable(const void *p)
 {
-    return p == NULL ? 0 : holds("malloc_usable_size", p);
+    size_t bytes = holds("malloc_usable_size", p);
+    return bytes == HOLDS_NONE ? 0 : bytes;
 }
 
 size_t front_good_size(size_t n)
 {
     if (boot() && options.harden)
-        return size_max(n, 1);
+        return n;
     if (n > SMALL_MAX)
         return n > PTRDIFF_MAX ? n : align_up(n, os_page_size());
     return boot() ? class_size(class_of(n)) : 0;

@@ -8,8 +8,9 @@
  * a free that is not one is seen exactly, whatever lies in memory. Every block has at least
  * CANARY_BYTES of slack, filled with a pattern of its own and looked at when it is freed: a
  * write past the end is found by its first byte. A freed block is cleared, waits in a quarantine
- * that is left in random order, and is looked at again when it is handed out: a write after the
- * free is found. Blocks are taken from random places of a slab.
+ * that is left in random order, goes home without a link being written into it, and is looked at
+ * again before it is handed out: a write after the free is found. Blocks are taken from random
+ * places of a slab.
  *
  * Large blocks lie between pages that cannot be touched, and end where the pages behind begin;
  * freed ones are pages that cannot be touched, for a while.
@@ -25,16 +26,18 @@
 
 #include "heap/heap.h"
 
+/* `n` zeroed bytes out of what `h`, which is real, has ready; NULL: hard_alloc has to be asked. */
+void *hard_hit(struct heap *h, size_t n);
+
 /*
- * `n` zeroed bytes at a multiple of `align`, a power of two; NULL: no memory. At least one byte is
- * given.
+ * `n` zeroed bytes at a multiple of `align`, a power of two; NULL: no memory.
  */
 void *hard_alloc(struct heap *h, size_t n, size_t align);
 
-/* `h` may be no real heap. */
-void hard_free(struct heap *h, void *p);
+/* `h` may be no real heap. True when more was done than to let the block wait: time for a tick. */
+bool hard_free(struct heap *h, void *p);
 
-/* Bytes that were asked for, at least 1; 0 when `p` was wrong, which has been said. */
+/* Bytes that were asked for; HOLDS_NONE when `p` was wrong, which has been said. */
 size_t hard_usable(const char *verb, const void *p);
 
 /*

@@ -1,7 +1,8 @@
 /*
  * Freed blocks wait in a ring of slots, any thread's: a slot holds a run that only the thread that
- * swaps it out may use. Their pages are gone, so what they hold is address space, bounded by
- * WAIT_UNITS for each.
+ * swaps it out may use. What they hold is address space, bounded by WAIT_UNITS for each; the pages
+ * of those above KEPT_UNITS are gone. Smaller ones are cleared and keep theirs: to bring in a page
+ * again costs four times what clearing it does.
  *
  * Making pages untouchable may fail where a process has too many mappings: the block then stands
  * without its guards.
@@ -16,7 +17,7 @@
 
 #include <string.h>
 
-enum { WAITING = 32, WAIT_UNITS = 256 };
+enum { WAITING = 32, WAIT_UNITS = 256, KEPT_UNITS = 10 };
 
 /* atomic: unit : 32 | units : 32 of a run whose pages cannot be touched; 0 */
 static _Atomic(uint64_t) waiting[WAITING];
@@ -31,7 +32,7 @@ void *hardlarge_alloc(struct heap *h, size_t n, size_t align)
 {
     if (n > PTRDIFF_MAX - 2 * (size_t)UNIT_BYTES || align > PTRDIFF_MAX)
         return NULL;
-    size_t units = (n + UNIT_BYTES - 1) >> UNIT_SHIFT;
+    size_t units = size_max(1, (n + UNIT_BYTES - 1) >> UNIT_SHIFT);
     size_t guard = size_max(align >> UNIT_SHIFT, 1);
     struct run r = reserve_take(guard + units + 1, guard);
     if (r.unit == RESERVE_NONE)
@@ -52,10 +53,17 @@ void *hardlarge_alloc(struct heap *h, size_t n, size_t align)
     return large_open(h, unit, units, n);
 }
 
-/* Makes the run usable again and gives it to the reserve; the system may refuse: it stays lost. */
-static void give(size_t unit, size_t units)
+/*
+ * Makes the run usable again and gives it to the reserve; the system may refuse: it stays lost.
+ * gone: its pages are.
+ */
+static void give(size_t unit, size_t units, bool gone)
 {
-    if (os_commit(unit_address(unit), units << UNIT_SHIFT) == 0)
+    if (os_unprotect(unit_address(unit), units << UNIT_SHIFT) != 0)
+        return;
+    if (gone)
+        reserve_give_zero(unit, units);
+    else
         reserve_give(unit, units);
 }
 
@@ -63,7 +71,7 @@ static void slot_put(unsigned slot, uint64_t run)
 {
     run = exchange_acq_rel(&waiting[slot], run); /* the run's pages are its holder's */
     if (run != 0)
-        give(run >> 32, run & UINT32_MAX);
+        give(run >> 32, run & UINT32_MAX, (run & UINT32_MAX) > KEPT_UNITS);
 }
 
 void hardlarge_free(struct heap *h, void *p)
@@ -79,11 +87,13 @@ void hardlarge_free(struct heap *h, void *p)
         return;
     }
     canary_check(p, n, page_end(n));
-    if (units > WAIT_UNITS) {
-        give(unit, units);
+    bool gone = units > KEPT_UNITS && os_purge(unit_address(unit), units << UNIT_SHIFT) == 0;
+    if (!gone)
+        memset(p, 0, page_end(n));
+    if (units > WAIT_UNITS || gone != (units > KEPT_UNITS)) {
+        give(unit, units, gone);
         return;
     }
-    os_purge(unit_address(unit), units << UNIT_SHIFT);
     os_protect(unit_address(unit), units << UNIT_SHIFT);
     slot_put(add_relaxed(&turn, 1) % WAITING, (uint64_t)unit << 32 | units);
 }
@@ -91,7 +101,7 @@ void hardlarge_free(struct heap *h, void *p)
 size_t hardlarge_usable(const char *verb, const void *p)
 {
     struct slab *s = large_find(verb, p);
-    return s == NULL ? 0 : s->bytes;
+    return s == NULL ? HOLDS_NONE : s->bytes;
 }
 
 bool hardlarge_resize(struct heap *h, void *p, size_t n)

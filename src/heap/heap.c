@@ -27,7 +27,7 @@ static _Atomic(unsigned) open_heaps;
 
 unsigned heap_count(void)
 {
-    return load_acquire(&heaps); /* pairs with heap_create */
+    return load_relaxed(&heaps); /* a bound: entries of heap_table say what is there */
 }
 
 unsigned heap_open_count(void)
@@ -59,7 +59,7 @@ static struct heap *heap_create(void)
     do {
         if (id == HEAPS_MAX)
             return NULL;
-    } while (!cas_acq_rel(&heaps, &id, id + 1));
+    } while (!cas_relaxed(&heaps, &id, id + 1));
     h->id = id;
     add_relaxed(&open_heaps, 1);
     store_release(&heap_table[id], h); /* the heap's fields; pairs with walks */
@@ -76,7 +76,7 @@ struct heap *heap_open(void)
             unsigned id = i + bits_lowest(seen);
             seen &= seen - 1;
             if (heap_reopen(id))
-                h = load_acquire(&heap_table[id]);
+                h = load_relaxed(&heap_table[id]); /* heap_reopen has acquired what is in it */
         }
     }
     return h != NULL ? h : heap_create();

@@ -72,6 +72,9 @@ struct heap {
     ASH_LINE_ALIGNED _Atomic(uint32_t) inbox;
 };
 
+/* What a wrong pointer holds. */
+#define HOLDS_NONE SIZE_MAX
+
 enum {
     HEAPS_MAX = 1 << 18,
     EVENTS_PER_LOOK = 64 /* slow paths between two looks at the clock */

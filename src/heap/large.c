@@ -28,7 +28,7 @@ void *large_open(struct heap *h, size_t unit, size_t units, size_t bytes)
     store_relaxed(&s->units, (uint32_t)units);
     s->bytes = bytes;
     store_relaxed(&s->cls, 0);
-    store_release(&s->kind, UNIT_LARGE); /* the fields above; pairs with large_find */
+    store_relaxed(&s->kind, UNIT_LARGE); /* the record is handed over with the pointer */
     counter_add(&h->of[0].misses, 1);
     counter_add(&h->of[0].taken, bytes);
     return slab_base(s);
@@ -59,7 +59,7 @@ static size_t large_around(size_t unit)
 {
     for (size_t u = unit + 1; u-- > 0;) {
         struct slab *s = chunk_header_or_null(u);
-        if (s != NULL && load_acquire(&s->kind) == UNIT_LARGE) /* pairs with large_open */
+        if (s != NULL && load_relaxed(&s->kind) == UNIT_LARGE)
             return u + slab_units(s) > unit ? u : RESERVE_NONE;
     }
     return RESERVE_NONE;
@@ -102,8 +102,7 @@ struct slab *large_find(const char *verb, const void *p)
     size_t unit = unit_of(p);
     if (ASH_LIKELY(unit < WINDOW_UNITS && ((uintptr_t)p & (UNIT_BYTES - 1)) == 0)) {
         struct slab *s = chunk_header_or_null(unit);
-        if (ASH_LIKELY(s != NULL &&
-                       load_acquire(&s->kind) == UNIT_LARGE)) /* pairs with large_open */
+        if (ASH_LIKELY(s != NULL && load_relaxed(&s->kind) == UNIT_LARGE))
             return s;
     }
     large_report(verb, p);
@@ -169,7 +168,7 @@ void *large_resize(struct heap *h, struct slab *s, size_t n)
     }
     store_relaxed(&s->units, (uint32_t)units);
     s->bytes = bytes_for(n);
-    store_release(&s->kind, UNIT_LARGE); /* the fields above; pairs with large_find */
+    store_relaxed(&s->kind, UNIT_LARGE);
     heap_count_up(h, 0, flushed, old);
     heap_count_up(h, 0, taken, s->bytes);
     return slab_base(s);

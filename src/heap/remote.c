@@ -22,6 +22,15 @@ ASH_INLINE unsigned word_head(uint64_t word)
     return (unsigned)(word >> HEAD_SHIFT) & 0xffff;
 }
 
+/* Puts a chain before the blocks of the word. */
+ASH_INLINE void chain_before(struct slab *s, struct chain c, unsigned head)
+{
+    if (ASH_UNLIKELY(options.harden))
+        slab_links(s)[class_index(slab_class(s), c.tail)] = (uint16_t)(head - 1);
+    else
+        c.tail->next = block_at(s, head);
+}
+
 static void inbox_push(struct heap *h, struct slab *s)
 {
     uint32_t head = load_relaxed(&h->inbox);
@@ -48,8 +57,8 @@ static struct slab *orphan_pop(unsigned cls)
     while ((head & STACK_INDEX) != 0) {
         struct slab *s = chunk_header((head & STACK_INDEX) - 1);
         uint64_t next = ((head & ~STACK_INDEX) + STACK_TAG) | load_relaxed(&s->link);
-        if (cas_acq_rel(stack, &head,
-                        next)) /* acquire: as above; release keeps the rest's publication */
+        /* acquire: as above, and where it fails, for the link of the slab that is there now */
+        if (cas_acq_rel(stack, &head, next))
             return s;
     }
     return NULL;
@@ -61,7 +70,7 @@ void remote_push(struct slab *s, struct chain c)
     uint64_t seen = load_relaxed(&s->remote);
     uint64_t mine;
     do {
-        c.tail->next = block_at(s, word_head(seen));
+        chain_before(s, c, word_head(seen));
         mine = (seen & ORPHAN) | LISTED | head << HEAD_SHIFT | ((seen & COUNT_MASK) + c.count);
     } while (!cas_acq_rel(&s->remote, &seen, mine)); /* release: the links, with remote_take;
                                                         acquire: `owner`, with remote_adopt */

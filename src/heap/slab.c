@@ -5,7 +5,7 @@
 #include "info/options.h"
 
 uintptr_t block_key;
-size_t slab_slack_at;
+size_t slab_slack_at, slab_links_at;
 
 enum { WORD_BITS = 64 };
 
@@ -16,8 +16,9 @@ void slab_boot(void)
         most = size_max(most, class_blocks(cls));
     size_t words = (most + WORD_BITS - 1) / WORD_BITS;
     slab_slack_at = sizeof(struct slab) + words * sizeof(uint64_t);
-    size_t slack = options.harden ? most * sizeof(uint16_t) : 0;
-    chunk_boot(align_up(slab_slack_at + slack, ASH_CACHE_LINE));
+    slab_links_at = slab_slack_at + most * sizeof(uint16_t);
+    size_t end = options.harden ? slab_links_at + most * sizeof(uint16_t) : slab_slack_at;
+    chunk_boot(align_up(end, ASH_CACHE_LINE));
 }
 
 struct slab *slab_init(struct heap *h, size_t unit, unsigned cls, bool zero)
@@ -40,7 +41,7 @@ struct slab *slab_init(struct heap *h, size_t unit, unsigned cls, bool zero)
     if (blocks % WORD_BITS != 0)
         s->bits[words - 1] = bits_mask(0, blocks % WORD_BITS);
     s->summary = bits_mask(0, words);
-    store_release(&s->kind, UNIT_SMALL); /* the record, for walks */
+    store_relaxed(&s->kind, UNIT_SMALL);
     classmap_set(unit, slab_units(s), cls);
     return s;
 }
@@ -108,22 +109,43 @@ static unsigned bits_any(uint64_t x, unsigned from)
     return bits_lowest(above != 0 ? above : x);
 }
 
-struct block *slab_take_random(struct slab *s, uint64_t random, bool *fresh)
+unsigned slab_take_random(struct slab *s, uint64_t random, unsigned max, void **out,
+                          const void **untouched)
 {
+    size_t size = class_size(slab_class(s));
+    char *base = slab_base(s);
     /* of the words that were reached, and one more: pages are touched as they are needed */
     unsigned reach = s->fresh / WORD_BITS + 2;
     uint64_t near = reach < WORD_BITS ? s->summary & bits_mask(0, reach) : s->summary;
-    unsigned i = bits_any(near != 0 ? near : s->summary, (unsigned)(random >> 8));
-    unsigned bit = bits_any(s->bits[i], (unsigned)random);
-    unsigned index = i * WORD_BITS + bit;
-    s->bits[i] &= ~((uint64_t)1 << bit);
-    if (s->bits[i] == 0)
+    unsigned i = bits_any(near != 0 ? near : s->summary, (unsigned)(random >> 32));
+    uint64_t word = s->bits[i];
+    unsigned count = 0;
+    *untouched = base + (s->zero ? s->fresh : s->blocks) * size;
+    do {
+        unsigned bit = bits_any(word, (unsigned)(random >> 58));
+        unsigned index = i * WORD_BITS + bit;
+        word &= ~((uint64_t)1 << bit);
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        out[count++] = base + index * size;
+        if (index >= s->fresh)
+            s->fresh = index + 1;
+    } while (count < max && word != 0);
+    s->bits[i] = word;
+    if (word == 0)
         s->summary &= ~((uint64_t)1 << i);
-    s->free--;
-    *fresh = s->zero && index >= s->fresh;
-    if (index >= s->fresh)
-        s->fresh = index + 1;
-    return (struct block *)(slab_base(s) + index * class_size(slab_class(s)));
+    s->free -= count;
+    return count;
+}
+
+void slab_put_linked(struct slab *s, struct chain c)
+{
+    unsigned index = class_index(slab_class(s), c.head);
+    for (unsigned n = c.count; n > 0; n--) {
+        s->bits[index / WORD_BITS] |= (uint64_t)1 << (index % WORD_BITS);
+        s->summary |= (uint64_t)1 << (index / WORD_BITS);
+        index = slab_links(s)[index];
+    }
+    s->free += c.count;
 }
 
 int slab_check(const struct slab *s)

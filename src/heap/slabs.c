@@ -90,7 +90,9 @@ struct block *slabs_put(struct heap *h, struct slab *s, struct block *list)
 static bool collect_from(struct heap *h, struct slab *s)
 {
     struct chain c = remote_take(s);
-    if (c.head != NULL)
+    if (c.head != NULL && ASH_UNLIKELY(options.harden))
+        slab_put_linked(s, c);
+    else if (c.head != NULL)
         slab_put(s, c.head);
     return slabs_settle(h, s);
 }

@@ -18,7 +18,7 @@ ASH_TABLE struct chunk chunks[WINDOW_CHUNKS];
 
 static size_t window_chunks; /* const after boot */
 static bool window_reserved; /* const after boot: the window is one PROT_NONE mapping */
-static _Atomic(size_t) top;  /* chunks below this have been mapped */
+static _Atomic(size_t) top;  /* chunks from this on were never mapped; below, most are */
 static _Atomic(uint64_t) mapped_chunks;
 
 void chunk_boot(size_t header_bytes)
@@ -38,7 +38,7 @@ bool chunk_window_is_remote(void)
 
 size_t chunk_count(void)
 {
-    return load_acquire(&top); /* pairs with publish: the records below it are set */
+    return load_relaxed(&top); /* a bound: records below that are not set yet have no unit free */
 }
 
 uint64_t chunk_mapped_bytes(void)
@@ -158,7 +158,7 @@ static void publish(size_t chunk, size_t n, size_t keep)
                           mine == 0 ? ~(uint64_t)0 : ~bits_mask(0, (unsigned)mine));
     }
     size_t seen = load_relaxed(&top);
-    while (seen < chunk + n && !cas_release(&top, &seen, chunk + n))
+    while (seen < chunk + n && !cas_relaxed(&top, &seen, chunk + n))
         ;
 }
 

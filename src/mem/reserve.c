@@ -33,6 +33,20 @@ ASH_INLINE uint64_t resident_units(void)
     return load_relaxed(&used_units) + purge_dirty();
 }
 
+/* A request too large for the limit is never counted, so that it takes nobody else's room. */
+static bool used_add_limited(size_t units, uint64_t limit)
+{
+    uint64_t used = load_relaxed(&used_units);
+    do {
+        if (used + units > limit)
+            return false;
+    } while (!cas_relaxed(&used_units, &used, used + units));
+    if (resident_units() > limit)
+        purge_pass(true);
+    atomic_max(&peak_units, used + units);
+    return true;
+}
+
 /*
  * Counts `units` as out, within the limit: free memory that is still resident counts against it as
  * well.
@@ -40,23 +54,16 @@ ASH_INLINE uint64_t resident_units(void)
 static bool used_add(size_t units)
 {
     uint64_t limit = load_relaxed(&limit_units);
-    uint64_t used = add_relaxed(&used_units, units) + units;
-    if (ASH_UNLIKELY(limit != 0)) {
-        if (resident_units() > limit)
-            purge_pass(true);
-        if (used > limit) {
-            sub_relaxed(&used_units, units);
-            return false;
-        }
-    }
-    atomic_max(&peak_units, used);
+    if (ASH_UNLIKELY(limit != 0))
+        return used_add_limited(units, limit);
+    atomic_max(&peak_units, add_relaxed(&used_units, units) + units);
     return true;
 }
 
-void reserve_refused(size_t n)
+void reserve_refused(size_t units)
 {
     uint64_t limit = load_relaxed(&limit_units);
-    if (limit != 0 && load_relaxed(&used_units) + (n >> UNIT_SHIFT) >= limit)
+    if (limit != 0 && load_relaxed(&used_units) + units > limit)
         add_relaxed(&refusal_count, 1);
 }
 
@@ -277,4 +284,14 @@ void reserve_give(size_t unit, size_t units)
         purge_pass(true);
     else if (ASH_UNLIKELY(resident > bound))
         purge_far(resident - bound);
+}
+
+void reserve_give_zero(size_t unit, size_t units)
+{
+    size_t at = unit;
+    size_t left = units;
+    for (unsigned part; left != 0; at += part, left -= part)
+        and_relaxed(&chunks[at / CHUNK_UNITS].dirty, ~part_mask(at, left, &part));
+    purge_dirty_add(-(int64_t)units); /* reserve_give takes them for dirty */
+    reserve_give(unit, units);
 }

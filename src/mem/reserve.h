@@ -39,8 +39,13 @@ bool reserve_extend(size_t unit, size_t units, bool *zero);
 
 void reserve_give(size_t unit, size_t units);
 
-/* An allocation of `n` bytes was refused in the end: counts it, if the limit was the reason. */
-void reserve_refused(size_t n);
+/* The same of a run whose pages were given back to the system: all of it reads as zero. */
+void reserve_give_zero(size_t unit, size_t units);
+
+/*
+ * An allocation that needed `units` was refused in the end: counts it, if the limit was the reason.
+ */
+void reserve_refused(size_t units);
 
 /* A cap in bytes on memory in use, 0 = none: 0, or -EINVAL below one chunk. */
 int reserve_limit_set(size_t bytes);

@@ -57,6 +57,11 @@ int os_open_write(const char *path)
     return open_at(path, O_WRONLY | O_CREAT | O_TRUNC);
 }
 
+int os_open_read(const char *path)
+{
+    return open_at(path, O_RDONLY | O_NONBLOCK);
+}
+
 long os_read_small(const char *path, char *buf, size_t cap)
 {
     int fd = open_at(path, O_RDONLY);
@@ -88,14 +93,46 @@ int os_dup_high(int fd)
     return (int)copy;
 }
 
-int os_file_id(int fd, struct os_file_id *out)
+static void info_of(const struct stat *st, struct os_file_info *out)
+{
+    *out = (struct os_file_info){
+        .device = (uint64_t)st->st_dev,
+        .inode = (uint64_t)st->st_ino,
+        .size = (uint64_t)st->st_size,
+        .mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec,
+        .regular = S_ISREG(st->st_mode),
+        .directory = S_ISDIR(st->st_mode),
+    };
+}
+
+int os_file_info(int fd, struct os_file_info *out)
 {
     int saved = errno;
     struct stat st;
     int status = fstat(fd, &st) == 0 ? 0 : -errno;
     errno = saved;
     if (status == 0)
-        *out = (struct os_file_id){.device = (uint64_t)st.st_dev, .inode = (uint64_t)st.st_ino};
+        info_of(&st, out);
+    return status;
+}
+
+int os_path_info(const char *path, struct os_file_info *out)
+{
+    int saved = errno;
+    struct stat st;
+    int status = stat(path, &st) == 0 ? 0 : -errno;
+    errno = saved;
+    if (status == 0)
+        info_of(&st, out);
+    return status;
+}
+
+int os_file_id(int fd, struct os_file_id *out)
+{
+    struct os_file_info info;
+    int status = os_file_info(fd, &info);
+    if (status == 0)
+        *out = (struct os_file_id){.device = info.device, .inode = info.inode};
     return status;
 }
 

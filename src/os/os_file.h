@@ -23,6 +23,9 @@ int os_write_all(int fd, const char *s, size_t n);
 /* Opens a file for writing, created (0644) or emptied, closed on exec; the descriptor. */
 int os_open_write(const char *path);
 
+/* Opens a file for reading, closed on exec; never waits for a pipe's other end. The descriptor. */
+int os_open_read(const char *path);
+
 /* Reads the file's first cap - 1 bytes and ends them with NUL; the number of bytes. */
 long os_read_small(const char *path, char *buf, size_t cap);
 
@@ -35,6 +38,18 @@ void os_close(int fd);
 int os_dup_high(int fd);
 
 int os_file_id(int fd, struct os_file_id *out);
+
+/* What is known of a file; all of it is equal as long as it is the same file, not written to. */
+struct os_file_info {
+    uint64_t device, inode;
+    uint64_t size;
+    int64_t mtime_ns;
+    bool regular, directory;
+};
+
+/* Of the file behind a descriptor, and of the one that a path leads to. */
+int os_file_info(int fd, struct os_file_info *out);
+int os_path_info(const char *path, struct os_file_info *out);
 
 /* The working directory with its closing NUL, an absolute path; -ENOENT where it has none. */
 int os_cwd(char *buf, size_t cap);

@@ -18,6 +18,9 @@
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
 #endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
@@ -79,6 +82,11 @@ int os_protect(void *at, size_t n)
     return (int)os_syscall3(SYS_mprotect, at, n, PROT_NONE);
 }
 
+int os_unprotect(void *at, size_t n)
+{
+    return (int)os_syscall3(SYS_mprotect, at, n, PROT_READ | PROT_WRITE);
+}
+
 int os_purge(void *at, size_t n)
 {
     return (int)os_syscall3(SYS_madvise, at, n, MADV_DONTNEED);
@@ -104,6 +112,26 @@ void os_populate(void *at, size_t n)
 void os_huge_pages(void *at, size_t n, bool wanted)
 {
     os_syscall3(SYS_madvise, at, n, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+}
+
+int os_map_file(int fd, size_t n, void **out)
+{
+    long got = os_syscall6(SYS_mmap, 0, (long)n, PROT_READ, MAP_SHARED, fd, 0);
+    if (is_failure(got))
+        return (int)got;
+    *out = (void *)got;
+    return 0;
+}
+
+void os_advise(const void *at, size_t n, enum os_advice advice)
+{
+    static const unsigned char of[] = {[OS_NORMAL] = MADV_NORMAL,
+                                       [OS_SEQUENTIAL] = MADV_SEQUENTIAL,
+                                       [OS_RANDOM] = MADV_RANDOM,
+                                       [OS_WILLNEED] = MADV_WILLNEED,
+                                       [OS_POPULATE_READ] = MADV_POPULATE_READ};
+    uintptr_t begin = align_down((uintptr_t)at, os_page_size());
+    os_syscall3(SYS_madvise, begin, (uintptr_t)at + n - begin, of[advice]);
 }
 
 void os_random(void *out, size_t n)

@@ -30,8 +30,12 @@ int os_commit(void *at, size_t n);
 
 void os_unmap(void *at, size_t n);
 
-/* Makes pages untouchable until os_commit, which empties them; 0 or the kernel's reason. */
+/*
+ * Makes pages untouchable, and touchable again with what they held; 0 or the kernel's reason (too
+ * many mappings, for one).
+ */
 int os_protect(void *at, size_t n);
+int os_unprotect(void *at, size_t n);
 
 /*
  * Gives the pages' memory back; the next touch finds zeroes. A failure (locked memory, for one)
@@ -55,6 +59,16 @@ int os_move(void *from, void *to, size_t n);
 
 /* Asks for (true) or against (false) transparent huge pages in a range. Advice: no answer. */
 void os_huge_pages(void *at, size_t n, bool wanted);
+
+/*
+ * Maps the first `n` bytes (more than 0, any number) of a file, shared and to be read; 0 or a
+ * negative errno. os_unmap takes the number rounded up to pages.
+ */
+int os_map_file(int fd, size_t n, void **out);
+
+/* Advice on a range that is mapped, at least the pages it touches: no answer. */
+enum os_advice { OS_NORMAL, OS_SEQUENTIAL, OS_RANDOM, OS_WILLNEED, OS_POPULATE_READ };
+void os_advise(const void *at, size_t n, enum os_advice advice);
 
 /*
  * Fills `out` with random bytes; never blocks, never fails (falls back to clock and address bits).

@@ -133,7 +133,7 @@ void pool_name_get(const struct ash_pool *pool, char out[POOL_NAME])
 {
     uint64_t words[POOL_NAME_WORDS];
     for (unsigned i = 0; i < POOL_NAME_WORDS; i++)
-        words[i] = load_relaxed(&pool->name[i]);
+        words[i] = load_acquire(&pool->name[i]); /* so that `state` can be read behind it */
     memcpy(out, words, POOL_NAME);
 }
 
@@ -173,7 +173,7 @@ int pool_publish(struct ash_pool *pool, const char *name)
     uint64_t words[POOL_NAME_WORDS];
     name_words(words, name);
     for (unsigned i = 0; i < POOL_NAME_WORDS; i++)
-        store_relaxed(&pool->name[i], words[i]);
+        store_release(&pool->name[i], words[i]); /* the state before it; pairs with pool_name_get */
     do {
         if (!state_change(pool, POOL_SETUP, POOL_NAMING))
             continue;

@@ -1,7 +1,7 @@
 #include "pool/supply.h"
 
 #include "heap/error.h"
-#include "pool/guard.h"
+#include "pool/pool_guard.h"
 
 #include <errno.h>
 #include <string.h>

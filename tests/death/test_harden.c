@@ -6,14 +6,16 @@
 #include "again.h"
 
 #include <malloc.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 
 void free_sized(void *, size_t);
+void free_aligned_sized(void *, size_t, size_t);
 
-static const size_t sizes[] = {1, 8, 24, 56, 64, 100, 1000, 1024, 4096, 20000, 65528, 65536, 100000, 1 << 20};
+static const size_t sizes[] = {0, 1, 8, 24, 56, 64, 100, 1000, 1024, 4096, 20000, 65528, 65536, 100000, 1 << 20};
 enum { SIZES = sizeof sizes / sizeof *sizes };
 
 static void *hidden(void *p)
@@ -185,17 +187,75 @@ static void test_right(void)
             memset(q, 2, sizes[k]);
             memset(r, 3, sizes[k]);
             p = realloc(p, sizes[k] + 5);
-            lost += p[0] != 1 || p[sizes[k] - 1] != 1 || !is_zero(p + sizes[k], 5);
+            lost += !is_zero(p + sizes[k], 5);
+            lost += sizes[k] != 0 && (p[0] != 1 || p[sizes[k] - 1] != 1);
             p = realloc(p, sizes[k] / 2 + 1);
-            lost += p[sizes[k] / 2] != 1;
+            lost += p[sizes[k] / 2] != (sizes[k] != 0);
             free_sized(p, sizes[k] / 2 + 1);
             free(q);
             free(r);
         }
+    for (size_t align = 16; align <= 1 << 20; align *= 2) {
+        char *p = aligned_alloc(align, 0);
+        unlike += malloc_usable_size(p) != 0;
+        free_aligned_sized(p, align, 0);
+    }
     is_int(dirty, 0, "memory is cleared");
     is_int(unlike, 0, "what is usable is what was asked for");
     is_int(misaligned, 0, "aligned");
     is_int(lost, 0, "realloc keeps the contents");
+    is_int(ash_verify(), 0, "verifies");
+}
+
+/* ---- what is counted ---- */
+
+static struct ash_stats stats(void)
+{
+    struct ash_stats s = {.struct_size = sizeof s};
+    ash_stats_get(&s);
+    return s;
+}
+
+enum { KEPT = 5000 };
+static void *kept[2][KEPT];
+
+/* Frees what the other thread has allocated, allocates as much. */
+static void *swap_all(void *arg)
+{
+    for (int i = 0; i < KEPT; i++) {
+        free(kept[0][i]);
+        kept[1][i] = malloc(sizes[i % SIZES]);
+    }
+    return arg;
+}
+
+static void swap_in_thread(void)
+{
+    pthread_t t;
+    if (pthread_create(&t, NULL, swap_all, NULL) != 0)
+        abort();
+    pthread_join(t, NULL);
+}
+
+static void test_counts(void)
+{
+    swap_in_thread(); /* libc keeps what it has allocated for a thread's stack */
+    for (int i = 0; i < KEPT; i++)
+        free(kept[1][i]);
+    struct ash_stats before = stats();
+    for (int i = 0; i < KEPT; i++)
+        kept[0][i] = malloc(sizes[i % SIZES]);
+    struct ash_stats full = stats();
+    is_int((long long)(full.live_blocks - before.live_blocks), KEPT, "live blocks are counted");
+    is_int((long long)(full.hits + full.misses - before.hits - before.misses), KEPT, "and allocations");
+    swap_in_thread();
+    struct ash_stats passed = stats();
+    is_int((long long)(passed.live_blocks - full.live_blocks), 0, "another thread's frees and allocations too");
+    ok(passed.remote_frees > full.remote_frees, "and what went home to another thread");
+    for (int i = 0; i < KEPT; i++)
+        free(kept[1][i]);
+    struct ash_stats after = stats();
+    is_int((long long)(after.live_blocks - before.live_blocks), 0, "all of them came back");
     is_int(ash_verify(), 0, "verifies");
 }
 
@@ -207,6 +267,7 @@ int main(int argc, char **argv)
     }
     test_misuses();
     test_right();
+    test_counts();
     if (strcmp(argv[1], "hardened") == 0)
         run_again_in_grain_16(argv);
     return tap_done();

@@ -173,6 +173,7 @@ static void alloc_large(struct heap *h)
     bool zero;
     uint64_t *p = large_alloc(h, LARGE, 64, &zero);
     model_require(p != NULL && (!zero || *p == 0), "no large block, or not a zeroed one");
+    model_require(slab_units(chunk_header(unit_of(p))) == LARGE >> UNIT_SHIFT, "a large block has not its units");
     *p = 1;
     store_release(&passed, p); /* the block; pairs with free_passed */
 }
@@ -205,6 +206,8 @@ static void grow_block(void)
     struct slab *s = large_find("realloc", block);
     uint64_t *p = large_resize(heap[0], s, LARGE + 65536);
     model_require(p == NULL || *p == 3, "a large block lost its content");
+    model_require(p == NULL || slab_units(chunk_header(unit_of(p))) == (LARGE >> UNIT_SHIFT) + 1,
+                  "a large block has not the units that it has grown to");
 }
 
 /* A pointer into the block: it is told what it is, whether the block is there or just freed, and its place used again. */

@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-enum { SCENARIOS = 64 };
+enum { SCENARIOS = 96 };
 
 static const struct scenario *scenarios[SCENARIOS];
 static unsigned scenario_count;
@@ -132,6 +132,8 @@ int main(int argc, char **argv)
     scenarios_gather(reserve_scenarios, argv + i, full);
     scenarios_gather(remote_scenarios, argv + i, full);
     scenarios_gather(heap_scenarios, argv + i, full);
+    scenarios_gather(ring_scenarios, argv + i, full);
+    scenarios_gather(arena_scenarios, argv + i, full);
     if (all)
         litmus_test(full ? 400 : 40);
     for (unsigned k = 0; k < scenario_count; k++)

@@ -178,7 +178,7 @@ uint64_t memory_choices(int thread, const struct op *op)
     uint64_t choices = 0;
     for (unsigned i = 0; i < l->count; i++) {
         const struct message *m = &l->m[i];
-        if (m->at < from)
+        if (m->at < from || (m->value & op->awaited) != 0)
             continue;
         bool reads_only = op->kind == MODEL_LOAD || (op->kind == MODEL_CAS && m->value != op->expected);
         if (reads_only || !m->taken)
@@ -200,12 +200,22 @@ static bool is_direct(const struct model_site *site)
     return machine_thread < 0 || site->quiet;
 }
 
+/* Of memory_await, whose bits come as `expected`. */
+static struct model_site await_site = {.file = __FILE__,
+                                       .function = "system call",
+                                       .wrapper = "await",
+                                       .place = "",
+                                       .kind = MODEL_LOAD,
+                                       .order = MODEL_ACQUIRE};
+
 /* The access's turn comes: what it is to do. */
 static unsigned turn(struct model_site *site, const volatile void *p, size_t size, enum model_kind kind,
                      uint64_t expected, struct location **l)
 {
     site->reached = true;
-    struct op op = {site, kind, location_of(p, size, site->place), size, word_trim(size, expected)};
+    bool awaits = site == &await_site;
+    struct op op = {site, kind, location_of(p, size, site->place), size,
+                    awaits ? 0 : word_trim(size, expected), awaits ? expected : 0};
     *l = &locations[op.location];
     unsigned choice = machine_step(&op);
     plain_mapping_check((uintptr_t)p);
@@ -274,6 +284,14 @@ uint64_t model_load(struct model_site *site, const volatile void *p, size_t size
     return v;
 }
 
+void memory_await(_Atomic(uint64_t) *word, uint64_t bits)
+{
+    struct location *l;
+    unsigned choice = turn(&await_site, word, sizeof *word, MODEL_LOAD, bits, &l);
+    (void)read_message(l, choice, true);
+    access_end();
+}
+
 void model_store(struct model_site *site, volatile void *p, size_t size, uint64_t v)
 {
     if (is_direct(site)) {
@@ -299,6 +317,10 @@ static uint64_t changed(enum model_change change, uint64_t seen, uint64_t v)
         return seen | v;
     case MODEL_AND:
         return seen & v;
+    case MODEL_LOSE:
+        for (; v != 0 && seen != 0; v--)
+            seen &= seen - 1;
+        return seen;
     default:
         return v;
     }

@@ -3,7 +3,7 @@
  *
  * A scenario is two or three threads that call a few production functions each. The checker runs it again and again,
  * from the same state, until it has seen every execution that the memory model allows, and fails it when an assertion
- * fails, when two plain accesses race, or when a thread does not come to an end.
+ * fails, when two plain accesses race, or when a thread does not come to an end, be it that it runs on or sleeps on.
  *
  *   base/atomic.h   production code's accesses to shared words become calls of memory.c
  *   hooks.c         its plain accesses too: the compiler's calls for the thread sanitizer, answered by us
@@ -52,7 +52,8 @@ struct scenario {
 };
 
 /* The last one of each has no name. */
-extern const struct scenario mem_scenarios[], reserve_scenarios[], remote_scenarios[], heap_scenarios[];
+extern const struct scenario mem_scenarios[], reserve_scenarios[], remote_scenarios[], heap_scenarios[],
+    ring_scenarios[], arena_scenarios[];
 
 /* Fails the run if `condition` is false; in threads, setup and check. */
 #define model_require(condition, ...) ((condition) ? (void)0 : model_fail(__VA_ARGS__))
@@ -66,6 +67,9 @@ int model_self(void);
 
 /* ---- between the parts ---- */
 
+/* Sleeps until all these bits of the word are clear, in a message that the thread may read; acquires what it says. */
+void memory_await(_Atomic(uint64_t) *word, uint64_t bits);
+
 /* A test point, and a line of comment; see tap.h, whose counts are main.c's. */
 bool report(bool good, const char *format, ...) ASH_PRINTF(2, 3);
 void remark(const char *format, ...) ASH_PRINTF(1, 2);
@@ -76,6 +80,7 @@ struct op {
     unsigned location;
     size_t size;
     uint64_t expected; /* of a compare-and-swap */
+    uint64_t awaited;  /* of a load: the thread sleeps until it can read a message without these bits */
 };
 
 struct view {

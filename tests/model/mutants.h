@@ -66,7 +66,7 @@ bool mutant_find(const char *name, struct mutation *m);
 
 /*
  * Test points for the mutants: `outcomes[i]` is what came of scenario `scenarios[i]` unchanged. In the short form
- * only those of src/heap/remote.c.
+ * only those of src/heap/remote.c and src/pool/ring.c.
  */
 void mutants_test(const struct scenario *const *scenarios, const struct outcome *outcomes, unsigned count, bool full);
 

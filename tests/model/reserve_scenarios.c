@@ -26,6 +26,14 @@ static void give_given(void)
     reserve_give(given, 1);
 }
 
+/* The same, and its memory has gone back to the system. */
+static void give_given_zero(void)
+{
+    scenario_use(given, 1);
+    *(uint64_t *)unit_address(given) = 0;
+    reserve_give_zero(given, 1);
+}
+
 /* ---- short runs ---- */
 
 static void short_setup(void)
@@ -257,6 +265,12 @@ const struct scenario reserve_scenarios[] = {
      .invariant = "the same with the counters in the search: they are exact in the end",
      .setup = short_setup,
      .thread = {take_1, give_given},
+     .check = short_check,
+     .loud = counters},
+    {.name = "reserve-zero",
+     .invariant = "a unit is given that is zero again: whoever claims it is told so rightly",
+     .setup = short_setup,
+     .thread = {take_1, give_given_zero, take_1_and_give},
      .check = short_check,
      .loud = counters},
     {.name = "reserve-hint",

@@ -199,6 +199,8 @@ int search_next(void)
         memset(past, 0, sizeof past);
     if (depth >= replays) {
         node_open(n);
+        if ((n->available[0] | n->available[1] | n->available[2]) == 0)
+            model_fail("the threads that have not ended sleep for ever");
         if (search.replay != NULL) {
             if (!node_replay(n))
                 model_fail("the path does not fit this scenario");

@@ -17,7 +17,8 @@ static const char *const quiet[] = {"&orphan_count", "&mapped_chunks", "&total",
                                     "&low",          "&hc->created",   "&hc->released", "c", /* counter_add */
                                     "p", /* atomic_max */
                                     "&h->bin[cls].word", "&heap_late.of[0].direct",
-                                    "&heap_late.of[0].flushed", NULL};
+                                    "&heap_late.of[0].flushed", "&r->full",
+                                    "&r->sleeps", "&r->wakes", "hint", NULL};
 
 static bool listed(const char *const *list, const char *place)
 {

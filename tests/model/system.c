@@ -10,6 +10,7 @@
 #include "os/check.h"
 #include "os/os_clock.h"
 #include "os/os_mem.h"
+#include "os/os_wait.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -130,6 +131,48 @@ void os_huge_pages(void *at, size_t n, bool wanted)
 void os_random(void *out, size_t n)
 {
     memset(out, 0, n);
+}
+
+/*
+ * Futexes: the kernel's lock, and who sleeps under it, are one word for each. A sleeper puts its bit there, compares,
+ * and awaits that a waker has taken the bit away: a waker that comes after the bit sees it, and one that came before
+ * had changed the futex, which the comparison sees then. Wakers take the lowest bits; who is asleep longest is not
+ * known here.
+ */
+enum { FUTEXES = 4 };
+static struct futex {
+    _Atomic(uint32_t) *word;
+    _Atomic(uint64_t) asleep;
+} futexes[FUTEXES];
+
+static _Atomic(uint64_t) *sleepers_of(_Atomic(uint32_t) *word)
+{
+    struct futex *f = futexes;
+    while (f->word != word && f->word != NULL)
+        if (++f == futexes + FUTEXES)
+            model_fail("more than %d futexes", FUTEXES);
+    save(&f->word, sizeof f->word);
+    f->word = word;
+    return &f->asleep;
+}
+
+int os_wait(_Atomic(uint32_t) *word, uint32_t expected, int64_t timeout_ns)
+{
+    model_require(timeout_ns < 0, "the clock of the model stands still");
+    _Atomic(uint64_t) *asleep = sleepers_of(word);
+    uint64_t self = (uint64_t)1 << machine_thread;
+    or_acq_rel(asleep, self);
+    if (load_relaxed(word) == expected)
+        memory_await(asleep, self);
+    else
+        and_relaxed(asleep, ~self);
+    return 0;
+}
+
+void os_wake(_Atomic(uint32_t) *word, unsigned n)
+{
+    _Atomic(uint64_t) *asleep = sleepers_of(word);
+    MODEL_CHANGED(asleep, n, "wake", MODEL_ACQ_REL, MODEL_LOSE);
 }
 
 uint64_t os_clock_ms(void)

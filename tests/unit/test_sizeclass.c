@@ -34,6 +34,16 @@ static int wrong_places(void)
     return wrong;
 }
 
+/* A size that is a multiple of a power of two has a class that is: what aligned allocation builds on. */
+static int wrong_aligned(void)
+{
+    int wrong = 0;
+    for (size_t align = 16; align <= SMALL_MAX; align *= 2)
+        for (size_t n = align; n <= SMALL_MAX; n += align)
+            wrong += class_size(class_of(n)) % align != 0;
+    return wrong;
+}
+
 int main(void)
 {
     static const unsigned grains[] = {16, 64};
@@ -41,6 +51,7 @@ int main(void)
         sizeclass_boot(grains[i]);
         is_int(wrong_sizes(grains[i] == 64 ? 64 : 16), 0, "sizes, grain of the table");
         is_int(wrong_places(), 0, "places in slabs");
+        is_int(wrong_aligned(), 0, "aligned sizes");
         is_int(class_size(size_classes.first), grains[i], "the smallest class is the grain");
         is_int(class_size(CLASS_COUNT - 1), SMALL_MAX, "the largest class");
     }

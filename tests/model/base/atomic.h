@@ -13,7 +13,7 @@
 
 enum model_order { MODEL_RELAXED, MODEL_ACQUIRE, MODEL_RELEASE, MODEL_ACQ_REL };
 enum model_kind { MODEL_LOAD, MODEL_STORE, MODEL_RMW, MODEL_CAS };
-enum model_change { MODEL_SET, MODEL_ADD, MODEL_SUB, MODEL_OR, MODEL_AND };
+enum model_change { MODEL_SET, MODEL_ADD, MODEL_SUB, MODEL_OR, MODEL_AND, MODEL_LOSE /* the lowest of its bits, so many */ };
 
 struct model_site {
     const char *file, *function, *wrapper, *place;
@@ -73,6 +73,7 @@ bool model_cas(struct model_site *site, volatile void *p, size_t size, uint64_t 
 
 #define exchange_acq_rel(p, v) MODEL_CHANGED(p, v, "exchange_acq_rel", MODEL_ACQ_REL, MODEL_SET)
 #define exchange_acquire(p, v) MODEL_CHANGED(p, v, "exchange_acquire", MODEL_ACQUIRE, MODEL_SET)
+#define exchange_release(p, v) MODEL_CHANGED(p, v, "exchange_release", MODEL_RELEASE, MODEL_SET)
 
 #define cas_relaxed(p, expected, v) MODEL_SWAPPED(p, expected, v, "cas_relaxed", MODEL_RELAXED, true)
 #define cas_acquire(p, expected, v) MODEL_SWAPPED(p, expected, v, "cas_acquire", MODEL_ACQUIRE, true)
@@ -80,9 +81,12 @@ bool model_cas(struct model_site *site, volatile void *p, size_t size, uint64_t 
 #define cas_acq_rel(p, expected, v) MODEL_SWAPPED(p, expected, v, "cas_acq_rel", MODEL_ACQ_REL, true)
 
 #define add_relaxed(p, v) MODEL_CHANGED(p, v, "add_relaxed", MODEL_RELAXED, MODEL_ADD)
+#define add_release(p, v) MODEL_CHANGED(p, v, "add_release", MODEL_RELEASE, MODEL_ADD)
 #define sub_relaxed(p, v) MODEL_CHANGED(p, v, "sub_relaxed", MODEL_RELAXED, MODEL_SUB)
+#define sub_acq_rel(p, v) MODEL_CHANGED(p, v, "sub_acq_rel", MODEL_ACQ_REL, MODEL_SUB)
 #define or_relaxed(p, v)  MODEL_CHANGED(p, v, "or_relaxed", MODEL_RELAXED, MODEL_OR)
 #define or_release(p, v)  MODEL_CHANGED(p, v, "or_release", MODEL_RELEASE, MODEL_OR)
+#define or_acq_rel(p, v)  MODEL_CHANGED(p, v, "or_acq_rel", MODEL_ACQ_REL, MODEL_OR)
 #define and_relaxed(p, v) MODEL_CHANGED(p, v, "and_relaxed", MODEL_RELAXED, MODEL_AND)
 
 #define cas_strong_relaxed(p, expected, v) MODEL_SWAPPED(p, expected, v, "cas_strong_relaxed", MODEL_RELAXED, false)

@@ -1,4 +1,4 @@
-#include "pool/count.h"
+#include "pool/pool_stats.h"
 
 #include "ashlar/pool.h"
 #include "os/os_file.h"
@@ -49,15 +49,18 @@ static void read_stats(const struct ash_pool *pool, struct ash_pool_stats *out)
     out->trimmed = load_relaxed(&pool->trimmed);
 }
 
-/* A pool that goes or comes while it is read is left out: its record's state tells. */
+/*
+ * A pool that goes while it is read, so that the record's name may be another's, is left out: the
+ * state tells. Figures that another thread changes are a moment apart, as ever.
+ */
 static bool next_row(size_t *at, struct emit_row *row)
 {
     const struct ash_pool *pool;
     while ((pool = pool_next(at)) != NULL) {
         struct ash_pool_stats stats;
         uint32_t state = load_acquire(&pool->state); /* pairs with the changes of state */
-        pool_name_get(pool, row->name);
         read_stats(pool, &stats);
+        pool_name_get(pool, row->name);
         for (size_t i = 0; i < ASH_COUNT(columns); i++)
             row->values[i] = stat_value(&columns[i], &stats);
         if (pool_kind(state) == POOL_LIVE && load_relaxed(&pool->state) == state)
@@ -74,7 +77,7 @@ static struct emit_kind kind = {
     .next = next_row,
 };
 
-void count_boot(void)
+void pool_stats_boot(void)
 {
     emit_kind_add(&kind);
 }

@@ -17,8 +17,8 @@
  * has their free objects poisoned. So a use after put is reported with its stack, and memcheck
  * counts objects that nobody refers to as leaks.
  */
-#ifndef ASH_GUARD_H
-#define ASH_GUARD_H
+#ifndef ASH_POOL_GUARD_H
+#define ASH_POOL_GUARD_H
 
 #include "base/atomic.h"
 #include "pool/store.h"

@@ -3,7 +3,7 @@
  * what the object is; putting it there with an exchange decides between two threads that put the
  * same object at once.
  */
-#include "pool/guard.h"
+#include "pool/pool_guard.h"
 
 #include <string.h>
 

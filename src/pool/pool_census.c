@@ -1,8 +1,8 @@
-#include "pool/census.h"
+#include "pool/pool_census.h"
 
 #include "heap/front.h"
 #include "os/check.h"
-#include "pool/guard.h"
+#include "pool/pool_guard.h"
 #include "pool/magazine.h"
 #include "pool/supply.h"
 

@@ -8,9 +8,9 @@
 #include "base/fmt.h"
 #include "heap/boot.h"
 #include "heap/front.h"
-#include "pool/census.h"
-#include "pool/count.h"
-#include "pool/guard.h"
+#include "pool/pool_census.h"
+#include "pool/pool_stats.h"
+#include "pool/pool_guard.h"
 #include "pool/magazine.h"
 #include "pool/supply.h"
 #include "pool/tuner.h"
@@ -176,7 +176,7 @@ ASH_API struct ash_pool *ash_pool_create(const char *name, const struct ash_pool
     }
     if (pool->dress == 0)
         store_relaxed(&pool->fast, pool->own != NULL ? (uintptr_t)pool->own : pool->slot);
-    count_boot();
+    pool_stats_boot();
     return pool;
 }
 

@@ -2,8 +2,8 @@
  * Who is where: walks over all objects of a pool that is at rest, and taking memory away from one
  * that need not be.
  */
-#ifndef ASH_CENSUS_H
-#define ASH_CENSUS_H
+#ifndef ASH_POOL_CENSUS_H
+#define ASH_POOL_CENSUS_H
 
 #include "pool/pool.h"
 

@@ -6,7 +6,7 @@
 #include "ashlar/pool.h"
 
 #include "heap/error.h"
-#include "pool/guard.h"
+#include "pool/pool_guard.h"
 #include "pool/magazine.h"
 #include "pool/supply.h"
 

@@ -1,10 +1,10 @@
 /*
  * Pools in the statistics.
  */
-#ifndef ASH_COUNT_H
-#define ASH_COUNT_H
+#ifndef ASH_POOL_STATS_H
+#define ASH_POOL_STATS_H
 
 /* Adds them to every format. More than once is once. */
-void count_boot(void);
+void pool_stats_boot(void);
 
 #endif
