@@ -5,7 +5,7 @@
 
 enum { BLOCK_LEAST = 4096, BATCHES_LEAST = 8 };
 
-void depot_init(struct depot *d, unsigned room, bool single)
+ASH_COLD void depot_init(struct depot *d, unsigned room, bool single)
 {
     d->room = room;
     d->bytes = (uint32_t)(sizeof(struct batch) + room * sizeof(uint32_t));
@@ -17,7 +17,7 @@ void depot_init(struct depot *d, unsigned room, bool single)
     d->shift = bits_highest(d->per_block) + !is_pow2(d->per_block);
 }
 
-void depot_fini(struct depot *d)
+ASH_COLD void depot_fini(struct depot *d)
 {
     for (uint32_t i = 0; i < load_relaxed(&d->top); i++)
         front_free(table_get(&d->blocks, i));
@@ -81,7 +81,7 @@ uint32_t depot_first(const struct depot *d, enum depot_stack which)
 /* ---- batches ---- */
 
 /* Makes a block of blank batches. */
-static bool grow(struct depot *d)
+static ASH_COLD bool grow(struct depot *d)
 {
     size_t bytes = (size_t)d->per_block * d->bytes;
     char *block = front_malloc(bytes);

@@ -15,7 +15,7 @@ enum { SLOTS_LEAST = 16 };
 
 /* ---- a thread's magazines ---- */
 
-static void magazines_end(void)
+static ASH_COLD void magazines_end(void)
 {
     for (uint32_t i = 0; i < magazines.count; i++)
         if (magazines.slot[i] != MAGAZINE_NONE)
@@ -30,7 +30,7 @@ void magazine_boot(void)
 }
 
 /* Makes the thread's table hold the slot; that gives the thread a heap, whose end is noticed. */
-static bool slots_grow(uint32_t slot)
+static ASH_COLD bool slots_grow(uint32_t slot)
 {
     uint32_t count = magazines.count == 0 ? SLOTS_LEAST : magazines.count;
     while (count <= slot)
@@ -49,7 +49,7 @@ static bool slots_grow(uint32_t slot)
 }
 
 /* Gives a magazine that the caller owns room for `capacity` objects, if there is memory. */
-static void resize(struct magazine *m, uint32_t capacity)
+static ASH_COLD void resize(struct magazine *m, uint32_t capacity)
 {
     uint32_t count = magazine_count(m);
     if (count > capacity) {
@@ -71,7 +71,7 @@ static void resize(struct magazine *m, uint32_t capacity)
 }
 
 /* A magazine that a thread has left. */
-static struct magazine *adopt(struct ash_pool *pool)
+static ASH_COLD struct magazine *adopt(struct ash_pool *pool)
 {
     struct magazine *m = load_acquire(&pool->magazines); /* pairs with pool_magazine */
     for (; m != NULL; m = load_acquire(&m->next)) {
@@ -83,7 +83,7 @@ static struct magazine *adopt(struct ash_pool *pool)
     return NULL;
 }
 
-struct magazine *magazine_create(struct ash_pool *pool, uint32_t capacity)
+ASH_COLD struct magazine *magazine_create(struct ash_pool *pool, uint32_t capacity)
 {
     struct magazine *m = adopt(pool);
     if (m == NULL)
@@ -98,7 +98,7 @@ struct magazine *magazine_create(struct ash_pool *pool, uint32_t capacity)
     return NULL;
 }
 
-static ASH_NOINLINE struct magazine *attach(struct ash_pool *pool)
+static ASH_COLD struct magazine *attach(struct ash_pool *pool)
 {
     uint32_t slot = pool->slot;
     if (magazines.ended || (slot >= magazines.count && !slots_grow(slot)))
@@ -128,7 +128,7 @@ struct magazine *magazine_self(struct ash_pool *pool)
 
 /* ---- magazines that change hands ---- */
 
-void magazine_leave(struct magazine *m)
+ASH_COLD void magazine_leave(struct magazine *m)
 {
     struct ash_pool *pool = m->pool;
     uint32_t seen = MAGAZINE_OWNED;
@@ -140,7 +140,7 @@ void magazine_leave(struct magazine *m)
         store_release(&pool->abandoned, 1); /* the state; pairs with supply_any */
 }
 
-void magazine_kill(struct magazine *m)
+ASH_COLD void magazine_kill(struct magazine *m)
 {
     front_free(m->object);
     m->object = NULL;

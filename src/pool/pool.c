@@ -44,7 +44,7 @@ static struct ash_pool *record_make(void)
     return pool;
 }
 
-struct ash_pool *pool_claim(void)
+ASH_COLD struct ash_pool *pool_claim(void)
 {
     struct ash_pool *pool = NULL;
     uint32_t top = load_relaxed(&pool_top);
@@ -72,7 +72,7 @@ static void counters_clear(struct magazine *m)
     store_relaxed(&m->given, 0);
 }
 
-void pool_retire(struct ash_pool *pool)
+ASH_COLD void pool_retire(struct ash_pool *pool)
 {
     counters_clear(&pool->direct);
     store_relaxed(&pool->fast, 0);
@@ -149,7 +149,7 @@ struct ash_pool *pool_named(const char *name)
 }
 
 /* Takes the right to a name from all who are about to get it; false when one has it. */
-static bool name_win(const struct ash_pool *self, const uint64_t words[POOL_NAME_WORDS])
+static ASH_COLD bool name_win(const struct ash_pool *self, const uint64_t words[POOL_NAME_WORDS])
 {
     uint32_t top = load_relaxed(&pool_top);
     for (uint32_t slot = 1; slot <= top; slot++) {
@@ -168,7 +168,7 @@ static bool name_win(const struct ash_pool *self, const uint64_t words[POOL_NAME
     return true;
 }
 
-int pool_publish(struct ash_pool *pool, const char *name)
+ASH_COLD int pool_publish(struct ash_pool *pool, const char *name)
 {
     uint64_t words[POOL_NAME_WORDS];
     name_words(words, name);
@@ -229,7 +229,7 @@ void magazine_retire(struct magazine *m)
                         (seen & ~(uint64_t)UINT32_MAX) | m->number));
 }
 
-struct magazine *pool_magazine(struct ash_pool *pool)
+ASH_COLD struct magazine *pool_magazine(struct ash_pool *pool)
 {
     struct magazine *m = magazine_reuse();
     if (m == NULL)
@@ -251,7 +251,7 @@ struct magazine *pool_magazine(struct ash_pool *pool)
 
 /* ---- sums ---- */
 
-void pool_sum(const struct ash_pool *pool, struct pool_sums *out)
+ASH_COLD void pool_sum(const struct ash_pool *pool, struct pool_sums *out)
 {
     uint64_t taken = 0, given = 0;
     const struct magazine *m = &pool->direct;

@@ -50,7 +50,7 @@ static void found(struct census *c, uint32_t number, uint64_t *bits)
     c->found++;
 }
 
-static void count_stack(struct census *c, enum depot_stack which, uint64_t *bits)
+static ASH_COLD void count_stack(struct census *c, enum depot_stack which, uint64_t *bits)
 {
     const struct depot *d = &c->pool->depot;
     for (uint32_t b = depot_first(d, which); b != 0; b = depot_below(d, b)) {
@@ -63,7 +63,7 @@ static void count_stack(struct census *c, enum depot_stack which, uint64_t *bits
     }
 }
 
-static void count_magazine(struct census *c, const struct magazine *m)
+static ASH_COLD void count_magazine(struct census *c, const struct magazine *m)
 {
     uint32_t count = magazine_count(m);
     for (uint32_t i = 0; i < count; i++) {
@@ -76,7 +76,7 @@ static void count_magazine(struct census *c, const struct magazine *m)
 }
 
 /* 0 or -ENOMEM; census_end is due after 0. */
-static int census_begin(struct census *c, struct ash_pool *pool)
+static ASH_COLD int census_begin(struct census *c, struct ash_pool *pool)
 {
     *c = (struct census){.pool = pool};
     size_t words = (((size_t)load_relaxed(&pool->store.top) << pool->store.bits) + 63) / 64;
@@ -103,8 +103,8 @@ static void census_end(struct census *c)
  * Calls `fn` for every object that has been carved, until it answers something else than 0, which
  * is returned. `fn` may use the pool: memory that comes meanwhile is not seen.
  */
-static int census_walk(struct census *c, int (*fn)(struct census *c, uint32_t number, void *arg),
-                       void *arg)
+static ASH_COLD int census_walk(struct census *c,
+                                int (*fn)(struct census *c, uint32_t number, void *arg), void *arg)
 {
     const struct store *s = &c->pool->store;
     uint32_t top = load_relaxed(&s->top);
@@ -120,7 +120,7 @@ static int census_walk(struct census *c, int (*fn)(struct census *c, uint32_t nu
 
 /* ---- audit ---- */
 
-static int audit_guard(struct census *c, uint32_t number, void *arg)
+static ASH_COLD int audit_guard(struct census *c, uint32_t number, void *arg)
 {
     const struct ash_pool *pool = c->pool;
     const void *obj = store_object(&pool->store, number);
@@ -137,7 +137,7 @@ static int audit_guard(struct census *c, uint32_t number, void *arg)
     return 0;
 }
 
-ASH_API int ash_pool_audit(struct ash_pool *pool)
+ASH_API ASH_COLD int ash_pool_audit(struct ash_pool *pool)
 {
     struct census c;
     struct pool_sums sums;
@@ -165,7 +165,7 @@ struct each {
     void *user;
 };
 
-static int each_object(struct census *c, uint32_t number, void *arg)
+static ASH_COLD int each_object(struct census *c, uint32_t number, void *arg)
 {
     const struct each *each = arg;
     const struct ash_pool *pool = c->pool;
@@ -181,8 +181,8 @@ static int each_object(struct census *c, uint32_t number, void *arg)
     return status;
 }
 
-ASH_API int ash_pool_each(struct ash_pool *pool, int (*fn)(void *obj, int in_use, void *user),
-                          void *user)
+ASH_API ASH_COLD int ash_pool_each(struct ash_pool *pool,
+                                   int (*fn)(void *obj, int in_use, void *user), void *user)
 {
     struct census c;
     struct each each = {fn, user};
@@ -213,7 +213,7 @@ static struct store_chunk *chunk_of(struct ash_pool *pool, uint32_t number)
 }
 
 /* Takes all batches of a stack and counts their objects by chunk. */
-static uint32_t gather(struct ash_pool *pool, enum depot_stack which)
+static ASH_COLD uint32_t gather(struct ash_pool *pool, enum depot_stack which)
 {
     struct depot *d = &pool->depot;
     uint32_t all = 0, b;
@@ -228,7 +228,7 @@ static uint32_t gather(struct ash_pool *pool, enum depot_stack which)
 }
 
 /* Finds the chunks that go: those of which nothing is elsewhere. */
-static void judge(struct ash_pool *pool, uint32_t all, struct store_chunk **doomed)
+static ASH_COLD void judge(struct ash_pool *pool, uint32_t all, struct store_chunk **doomed)
 {
     for (; all != 0; all = depot_below(&pool->depot, all)) {
         struct batch *batch = depot_batch(&pool->depot, all);
@@ -244,7 +244,7 @@ static void judge(struct ash_pool *pool, uint32_t all, struct store_chunk **doom
 }
 
 /* Drops the objects of chunks that go, and puts the others back. How many objects went. */
-static uint32_t sift(struct ash_pool *pool, enum depot_stack which, uint32_t all)
+static ASH_COLD uint32_t sift(struct ash_pool *pool, enum depot_stack which, uint32_t all)
 {
     struct depot *d = &pool->depot;
     uint32_t gone = 0;
@@ -266,7 +266,7 @@ static uint32_t sift(struct ash_pool *pool, enum depot_stack which, uint32_t all
     return gone;
 }
 
-uint32_t census_trim(struct ash_pool *pool)
+ASH_COLD uint32_t census_trim(struct ash_pool *pool)
 {
     struct store_chunk *doomed = NULL, *next;
     uint32_t count = 0;
@@ -292,7 +292,7 @@ uint32_t census_trim(struct ash_pool *pool)
 }
 
 /* Takes free objects until there are `n`, or nothing is left: a list, and how many. */
-static uint32_t collect(struct depot *d, enum depot_stack which, uint32_t n, uint32_t *all)
+static ASH_COLD uint32_t collect(struct depot *d, enum depot_stack which, uint32_t n, uint32_t *all)
 {
     uint32_t got = 0, b;
     while (got < n && (b = depot_pop(d, which)) != 0) {
@@ -304,7 +304,8 @@ static uint32_t collect(struct depot *d, enum depot_stack which, uint32_t n, uin
 }
 
 /* Ends the existence of up to `n` objects of a list, and puts the others back. */
-static uint32_t withdraw(struct ash_pool *pool, enum depot_stack which, uint32_t all, uint32_t n)
+static ASH_COLD uint32_t withdraw(struct ash_pool *pool, enum depot_stack which, uint32_t all,
+                                  uint32_t n)
 {
     struct depot *d = &pool->depot;
     uint32_t gone = 0;
@@ -322,7 +323,7 @@ static uint32_t withdraw(struct ash_pool *pool, enum depot_stack which, uint32_t
     return gone;
 }
 
-bool census_withdraw(struct ash_pool *pool, uint32_t n)
+ASH_COLD bool census_withdraw(struct ash_pool *pool, uint32_t n)
 {
     uint32_t raw = 0, full = 0;
     uint32_t got = collect(&pool->depot, DEPOT_RAW, n, &raw);

@@ -45,7 +45,7 @@ static bool name_is_good(const char *name)
 }
 
 /* Reads the settings and puts the defaults in; false: they make no sense. */
-static bool settings_read(struct ash_pool_config *to, const struct ash_pool_config *from)
+static ASH_COLD bool settings_read(struct ash_pool_config *to, const struct ash_pool_config *from)
 {
     size_t least = offsetof(struct ash_pool_config, obj_size) + sizeof from->obj_size;
     if (from == NULL || !config_read(to, sizeof *to, from, least))
@@ -81,7 +81,7 @@ static unsigned dress_of(const struct ash_pool_config *c)
 }
 
 /* Runs the destructor on all objects: they are free. */
-static void destruct_all(struct ash_pool *pool)
+static ASH_COLD void destruct_all(struct ash_pool *pool)
 {
     struct depot *d = &pool->depot;
     for (struct magazine *m = load_acquire(&pool->magazines); m != NULL; m = load_acquire(&m->next))
@@ -93,7 +93,7 @@ static void destruct_all(struct ash_pool *pool)
 }
 
 /* Ends what there is, gives the memory back, and the record. */
-static void dismantle(struct ash_pool *pool)
+static ASH_COLD void dismantle(struct ash_pool *pool)
 {
     if (pool->dtor != NULL)
         destruct_all(pool);
@@ -116,7 +116,7 @@ static void dismantle(struct ash_pool *pool)
 }
 
 /* Sets the record up: 0 or an errno. */
-static int set_up(struct ash_pool *pool, const struct ash_pool_config *c)
+static ASH_COLD int set_up(struct ash_pool *pool, const struct ash_pool_config *c)
 {
     bool debug = (c->flags & ASH_POOL_DEBUG) != 0;
     bool single = (c->flags & ASH_POOL_SINGLE_THREAD) != 0;
@@ -151,7 +151,8 @@ static int set_up(struct ash_pool *pool, const struct ash_pool_config *c)
     return supply_ahead(pool, c->prealloc);
 }
 
-ASH_API struct ash_pool *ash_pool_create(const char *name, const struct ash_pool_config *config)
+ASH_API ASH_COLD struct ash_pool *ash_pool_create(const char *name,
+                                                  const struct ash_pool_config *config)
 {
     struct ash_pool_config c;
     char given[POOL_NAME];
@@ -182,7 +183,7 @@ ASH_API struct ash_pool *ash_pool_create(const char *name, const struct ash_pool
 
 /* ---- ending ---- */
 
-ASH_API int ash_pool_destroy(struct ash_pool *pool)
+ASH_API ASH_COLD int ash_pool_destroy(struct ash_pool *pool)
 {
     struct pool_sums sums;
     if (pool == NULL || !pool_end(pool))
@@ -216,7 +217,7 @@ static void trim_end(struct ash_pool *pool)
     store_release(&pool->trimming, 0); /* the trimmer's fields; pairs with trim_begin */
 }
 
-ASH_API int ash_pool_trim(struct ash_pool *pool)
+ASH_API ASH_COLD int ash_pool_trim(struct ash_pool *pool)
 {
     if (!pool_is_live(pool))
         return -EINVAL;
@@ -232,7 +233,7 @@ ASH_API int ash_pool_trim(struct ash_pool *pool)
 }
 
 /* The new bound is in place; what is beyond it goes: 0 or -EBUSY. */
-static int shrink(struct ash_pool *pool, uint32_t capacity)
+static ASH_COLD int shrink(struct ash_pool *pool, uint32_t capacity)
 {
     uint32_t created = load_relaxed(&pool->created);
     if (created > capacity && !census_withdraw(pool, created - capacity))
@@ -242,7 +243,7 @@ static int shrink(struct ash_pool *pool, uint32_t capacity)
     return 0;
 }
 
-ASH_API int ash_pool_resize(struct ash_pool *pool, unsigned capacity)
+ASH_API ASH_COLD int ash_pool_resize(struct ash_pool *pool, unsigned capacity)
 {
     if (!pool_is_live(pool) || capacity > OBJECTS_MOST)
         return -EINVAL;

@@ -32,7 +32,7 @@ _Static_assert(ASH_COUNT(columns) * sizeof(uint64_t) == sizeof(struct ash_pool_s
                    ASH_COUNT(columns) <= EMIT_VALUES,
                "the table names every field of the public struct");
 
-static void read_stats(const struct ash_pool *pool, struct ash_pool_stats *out)
+static ASH_COLD void read_stats(const struct ash_pool *pool, struct ash_pool_stats *out)
 {
     struct pool_sums sums;
     pool_sum(pool, &sums);
@@ -53,7 +53,7 @@ static void read_stats(const struct ash_pool *pool, struct ash_pool_stats *out)
  * A pool that goes while it is read, so that the record's name may be another's, is left out: the
  * state tells. Figures that another thread changes are a moment apart, as ever.
  */
-static bool next_row(size_t *at, struct emit_row *row)
+static ASH_COLD bool next_row(size_t *at, struct emit_row *row)
 {
     const struct ash_pool *pool;
     while ((pool = pool_next(at)) != NULL) {
@@ -128,7 +128,7 @@ ASH_API struct ash_pool *ash_pool_lookup(const char *name)
     return name == NULL ? NULL : pool_named(name);
 }
 
-ASH_API int ash_pool_walk(int (*fn)(struct ash_pool *pool, void *user), void *user)
+ASH_API ASH_COLD int ash_pool_walk(int (*fn)(struct ash_pool *pool, void *user), void *user)
 {
     struct ash_pool *pool;
     int status = 0;
@@ -144,7 +144,7 @@ static int write_fd(void *ctx, const char *s, size_t n)
     return os_write_all(*(int *)ctx, s, n);
 }
 
-ASH_API int ash_pool_dump(const struct ash_pool *pool, int fd)
+ASH_API ASH_COLD int ash_pool_dump(const struct ash_pool *pool, int fd)
 {
     char buf[512], name[POOL_NAME];
     struct ash_pool_stats stats;

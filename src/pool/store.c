@@ -20,7 +20,7 @@ static size_t choose_units(size_t stride)
     return best;
 }
 
-bool store_init(struct store *s, size_t size, size_t align, size_t before, size_t behind)
+ASH_COLD bool store_init(struct store *s, size_t size, size_t align, size_t before, size_t behind)
 {
     size_t most = (size_t)1 << 46;
     if (size > most || align > most)
@@ -84,7 +84,7 @@ static void run_give(struct store *s, size_t unit)
     reserve_give(unit, s->units);
 }
 
-static struct store_chunk *chunk_make(struct store *s)
+static ASH_COLD struct store_chunk *chunk_make(struct store *s)
 {
     struct store_chunk *c = front_calloc(1, sizeof *c);
     size_t unit = c == NULL ? RESERVE_NONE : run_take(s);
@@ -114,7 +114,7 @@ static struct store_chunk *chunk_make(struct store *s)
     return c;
 }
 
-void store_give(struct store *s, struct store_chunk *c)
+ASH_COLD void store_give(struct store *s, struct store_chunk *c)
 {
     store_relaxed(table_slot(&s->chunks, c->number), NULL);
     if (c->number < load_relaxed(&s->low))
@@ -124,7 +124,7 @@ void store_give(struct store *s, struct store_chunk *c)
     front_free(c);
 }
 
-void store_fini(struct store *s)
+ASH_COLD void store_fini(struct store *s)
 {
     for (uint32_t i = 0; i < load_relaxed(&s->top); i++) {
         struct store_chunk *c = table_get(&s->chunks, i);

@@ -108,7 +108,7 @@ static uint32_t create(struct ash_pool *pool, uint32_t n, bool now, int *error)
 }
 
 /* A batch with one preallocated object, now constructed; 0: none, or *error says why it failed. */
-static uint32_t raw_one(struct ash_pool *pool, int *error)
+static ASH_COLD uint32_t raw_one(struct ash_pool *pool, int *error)
 {
     struct depot *d = &pool->depot;
     uint32_t from = depot_pop(d, DEPOT_RAW);
@@ -148,7 +148,7 @@ uint32_t supply_batch(struct ash_pool *pool, int *error)
     return first;
 }
 
-int supply_ahead(struct ash_pool *pool, uint32_t n)
+ASH_COLD int supply_ahead(struct ash_pool *pool, uint32_t n)
 {
     int error = 0;
     while (n != 0 && error == 0) {
@@ -203,7 +203,7 @@ uint32_t supply_give(struct ash_pool *pool, void *const *objs, uint32_t n)
     return good;
 }
 
-void supply_sweep(struct ash_pool *pool)
+ASH_COLD void supply_sweep(struct ash_pool *pool)
 {
     struct magazine *m = load_acquire(&pool->magazines); /* pairs with pool_magazine */
     for (; m != NULL; m = load_acquire(&m->next)) {

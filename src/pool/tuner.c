@@ -40,7 +40,7 @@ static uint32_t wanted(const struct ash_tuner *rules, uint32_t capacity, uint64_
 }
 
 /* True when the capacity was changed. */
-static bool look(struct ash_pool *pool, struct tuning *t, int64_t now)
+static ASH_COLD bool look(struct ash_pool *pool, struct tuning *t, int64_t now)
 {
     int64_t last = load_relaxed(&t->last);
     bool due = last == NEVER || now - last >= t->rules.interval_ns;
@@ -62,7 +62,7 @@ static bool look(struct ash_pool *pool, struct tuning *t, int64_t now)
     return next != capacity;
 }
 
-void tuner_look(struct ash_pool *pool)
+ASH_COLD void tuner_look(struct ash_pool *pool)
 {
     struct tuning *t = load_acquire(&pool->tuning); /* pairs with ash_pool_set_tuner */
     if (t == NULL || t->rules.min == 0 || load_relaxed(&driven))
@@ -81,7 +81,7 @@ void tuner_fini(struct ash_pool *pool)
     }
 }
 
-ASH_API int ash_tune(int64_t now_ns)
+ASH_API ASH_COLD int ash_tune(int64_t now_ns)
 {
     int changed = 0;
     struct ash_pool *pool;
@@ -94,7 +94,7 @@ ASH_API int ash_tune(int64_t now_ns)
     return changed;
 }
 
-static bool rules_read(struct ash_tuner *rules, const struct ash_tuner *from)
+static ASH_COLD bool rules_read(struct ash_tuner *rules, const struct ash_tuner *from)
 {
     if (!config_read(rules, sizeof *rules, from, sizeof rules->struct_size))
         return false;
@@ -112,7 +112,7 @@ static bool rules_read(struct ash_tuner *rules, const struct ash_tuner *from)
            rules->low_rate > 0 && rules->low_rate <= rules->high_rate && rules->high_rate <= 1;
 }
 
-ASH_API int ash_pool_set_tuner(struct ash_pool *pool, const struct ash_tuner *rules)
+ASH_API ASH_COLD int ash_pool_set_tuner(struct ash_pool *pool, const struct ash_tuner *rules)
 {
     struct ash_tuner read = {0}; /* min == 0: none */
     if (!pool_is_live(pool) || (rules != NULL && !rules_read(&read, rules)))
