@@ -40,6 +40,14 @@ static const struct survivor {
     {"large_open", "&s->cls", FAULT_DROPPED, false, "only messages about wrong frees ask for it"},
     {"large_resize", "&s->kind", FAULT_DROPPED, false, "it is LARGE already unless pages were moved"},
     {"arena_counts_take", "&c->taken", FAULT_NO_RELEASE, true, "who gives a table back publishes, not who takes it"},
+    {"table_get", "&part[at]", FAULT_NO_ACQUIRE, false, "numbers come with what they stand for; walks over all pools do not"},
+    {"table_get", "&t->part[k]", FAULT_NO_ACQUIRE, false, "the same"},
+    {"chunk_make", "&header->kind", FAULT_NO_RELEASE, false, "right pointers were handed over with the chunk's record"},
+    {"store_chunk_of", "&header->kind", FAULT_NO_ACQUIRE, false, "the same, from the other side"},
+    {"run_give", "&header->kind", FAULT_DROPPED, false, "only messages about wrong pointers ask for it"},
+    {"run_give", "&header->pool", FAULT_DROPPED, false, "the same"},
+    {"chunk_enter", "&s->low", FAULT_DROPPED, false, "a hint: numbers below it are looked through again"},
+    {"store_give", "&s->low", FAULT_DROPPED, false, "a hint: a number is not used again"},
     {NULL, NULL, FAULT_NONE, false, NULL},
 };
 
@@ -69,7 +77,7 @@ static bool applies(const struct model_site *site, enum mutant_fault fault)
     case FAULT_NO_RETRY:
         return cas;
     case FAULT_NO_TAG:
-        return cas && strcmp(site->function, "orphan_pop") == 0;
+        return cas && (strcmp(site->function, "orphan_pop") == 0 || strcmp(site->function, "depot_pop") == 0);
     case FAULT_DROPPED:
         return site->kind == MODEL_STORE || site->kind == MODEL_RMW;
     default:

@@ -16,6 +16,7 @@ static const char *const quiet[] = {"&orphan_count", "&mapped_chunks", "&total",
                                     "&refusal_count", "&limit_units",  "&peak_units",   "&open_heaps",
                                     "&low",          "&hc->created",   "&hc->released", "c", /* counter_add */
                                     "p", /* atomic_max */
+                                    "&s->carved",    "&s->bytes",
                                     "&h->bin[cls].word", "&heap_late.of[0].direct",
                                     "&heap_late.of[0].flushed", "&r->full",
                                     "&r->sleeps", "&r->wakes", "hint", NULL};
