@@ -89,7 +89,7 @@ struct Job {
     }
 };
 
-// Until it succeeds; `f` leaves nothing behind when it throws.
+// Until it succeeds; `f` leaves nothing behind when it throws. Memory that is refused for ever was lost.
 template <class F> auto insist(F f)
 {
     for (;; std::this_thread::sleep_for(1ms)) {
@@ -97,6 +97,10 @@ template <class F> auto insist(F f)
             return f();
         } catch (const std::exception &) { // bad_alloc; system_error of a thread that cannot be started
             refused++;
+        }
+        if (Clock::now() > end_time + 60s) {
+            std::fputs("memory is refused long after the end\n", stderr);
+            std::abort();
         }
     }
 }
