@@ -1,5 +1,6 @@
 # Other machines, libcs, compilers, page sizes and sanitizers. In each configuration the core is compiled once, from the
-# sources, and every test is linked to it; malloc is replaced, but in unit tests, and under a sanitizer, which has its own.
+# sources, and every test is linked to it; malloc is replaced, but in unit tests, and under a sanitizer, which has its own:
+# there the tests call ash_malloc and its family.
 # The configurations are built and run at the same time.
 #
 # What runs nowhere here: tests/lockfree, which stops threads at instructions of x86 in the shared library. The deeper tests
@@ -39,13 +40,13 @@ try() {
             exit
         fi
         for test in $tests; do
-            objects="core/*.o front/*.o"
-            wrap=
+            objects="core/*.o front/*.o" more=
+            [ "$front" = "$api" ] && more="-include $scratch/names.h"
             case $test in
-            unit/*) objects="core/*.o $(ls front/page.o 2>/dev/null)" ;;
-            oom/test_oom) wrap=-Wl,--wrap=os_map_at,--wrap=os_map,--wrap=os_reserve ;;
+            unit/*) objects="core/*.o $(ls front/page.o 2>/dev/null)" more= ;;
+            oom/test_oom) more=-Wl,--wrap=os_map_at,--wrap=os_map,--wrap=os_reserve ;;
             esac
-            "$@" $flags -o program "$top_srcdir/tests/$test.c" $objects $wrap >log 2>&1 &&
+            "$@" $flags -o program "$top_srcdir/tests/$test.c" $objects $more >log 2>&1 &&
                 $ASH_TEST_RUNNER ./program >>log 2>&1
             status=$?
             echo "$status $name: $test" >>results
@@ -98,9 +99,23 @@ try "gcc -O2 -flto" "" "$basic" "$glibc" "$CC" -O2 -flto
 if has clang; then
     try clang "" "$deep" "$glibc" clang -O2
 fi
+cat >"$scratch/names.h" <<'C'
+#include <ashlar/ashlar.h>
+#include <malloc.h>
+#include <stdlib.h>
+#define malloc ash_malloc
+#define free ash_free
+#define calloc ash_calloc
+#define realloc ash_realloc
+#define aligned_alloc ash_aligned_alloc
+#define malloc_usable_size ash_usable_size
+C
+ASH_TEST_ROUNDS=1000
 for sanitizer in thread address,undefined; do
+    tests="$units api/test_ash stress/test_stress"
+    [ $sanitizer = thread ] || tests="$tests exit/test_ends fork/test_children" # threads in forked children
     if can "$CC" -fsanitize=$sanitizer && "$scratch/empty"; then
-        try "sanitizer $sanitizer" "" "$units api/test_ash" "$api" "$CC" -O1 -fno-sanitize-recover=all -fsanitize=$sanitizer
+        try "sanitizer $sanitizer" "" "$tests" "$api" "$CC" -O1 -fno-sanitize-recover=all -fsanitize=$sanitizer
     else
         skip "sanitizer $sanitizer" "not supported by the compiler"
     fi
