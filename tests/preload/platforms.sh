@@ -5,7 +5,9 @@
 #
 # What runs nowhere here: tests/lockfree, which stops threads at instructions of x86 in the shared library. The deeper tests
 # (forks, refused mappings, pages that guard) run where it is most likely that they find something new. Under qemu, whose own
-# words get between those of a process that aborts, none does that.
+# words get between those of a process that aborts, none does that. Valgrind's helgrind and drd know nothing of C11's atomics
+# and call every hand-over of a block a race: threads are for the thread sanitizer, without suppressions. Its memcheck takes
+# what the check for double frees reads of a live block, padding perhaps, for a mistake; so it has no test of threads either.
 . "$top_srcdir/tests/tap.sh"
 sources=$(for module in $(grep -v '^#' "$top_srcdir/src/LAYERS"); do
     [ -e "$top_srcdir/src/$module.c" ] && echo "$top_srcdir/src/$module.c"; done)
@@ -120,6 +122,12 @@ for sanitizer in thread address,undefined; do
         skip "sanitizer $sanitizer" "not supported by the compiler"
     fi
 done
+if has valgrind; then
+    printf '%s\n' '#!/bin/sh' 'exec valgrind -q --error-exitcode=9 "$@"' >"$scratch/memcheck" && chmod +x "$scratch/memcheck"
+    try "valgrind memcheck" "$scratch/memcheck" "$units api/test_ash" "$api" "$CC" -O1
+else
+    skip "valgrind memcheck" "not installed"
+fi
 wait
 
 i=0
