@@ -95,6 +95,10 @@ C
     [ $size = 65536 ] && tests=$deep || tests=$basic
     try "pages of $size bytes" "" "$tests" "$scratch/$size/page.c $glibc" "$CC" -O2 -Wl,--wrap=os_page_size,--wrap=sysconf
 done
+mkdir "$scratch/reserved"
+echo 'int __wrap_os_map_at(void *at, unsigned long n) { return at != 0 && n > 0 ? -12 : 0; }' >"$scratch/reserved/page.c"
+try "address space reserved in advance" "" "$basic death/test_death" "$scratch/reserved/page.c $glibc" "$CC" -O2 \
+    -Wl,--wrap=os_map_at
 try "gcc -O0" "" "$basic" "$glibc" "$CC" -O0
 try "gcc -O3" "" "$basic" "$glibc" "$CC" -O3
 try "gcc -O2 -flto" "" "$basic" "$glibc" "$CC" -O2 -flto
