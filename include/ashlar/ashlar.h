@@ -13,6 +13,7 @@
 #include <ashlar/buf.h>
 #include <ashlar/malloc.h>
 #include <ashlar/mapcache.h>
+#include <ashlar/pool.h>
 #include <ashlar/respool.h>
 #include <ashlar/ring.h>
 #include <ashlar/stats.h>

@@ -21,6 +21,11 @@ void error_interior(const char *verb, const void *p, const void *block)
     error_say("%s of interior pointer %p (block %p)", verb, p, block);
 }
 
+void error_pooled(const char *verb, const void *p)
+{
+    error_say("%s of %p, which is an object of a pool", verb, p);
+}
+
 void error_size(const void *p, size_t n, size_t holds)
 {
     error_say("free_sized of %p with wrong size %zu (block holds %zu)", p, n, holds);
@@ -80,4 +85,30 @@ void error_arena_mark(const char *name)
 void error_arena_cleanup(const char *name, const void *node)
 {
     error_say("cleanup %p of arena %s registered twice", node, name);
+}
+
+void error_pool_put(const char *pool, const void *p, const char *what)
+{
+    error_say("pool %s: put of %p, %s", pool, p, what);
+}
+
+void error_pool_object(const char *pool, const void *p, const char *what)
+{
+    error_say("pool %s: object %p: %s", pool, p, what);
+}
+
+void error_pool_overrun(const char *pool, const void *p, size_t n, size_t at)
+{
+    error_say("pool %s: overflow of %p: it has %zu bytes, and byte %zu was written", pool, p, n,
+              at);
+}
+
+void error_pool_written(const char *pool, const void *p, size_t at)
+{
+    error_say("pool %s: use after put of %p: byte %zu was written", pool, p, at);
+}
+
+void error_pool_gone(const void *p, const void *pool)
+{
+    error_say("put of %p into %p, which is no pool", p, pool);
 }

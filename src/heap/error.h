@@ -11,6 +11,7 @@ ASH_COLD void error_double_free(const void *p);
 /* verb: "free", "realloc" … the call that was made. */
 ASH_COLD void error_foreign(const char *verb, const void *p);
 ASH_COLD void error_interior(const char *verb, const void *p, const void *block);
+ASH_COLD void error_pooled(const char *verb, const void *p); /* it is an object of a pool */
 ASH_COLD void error_size(const void *p, size_t n, size_t holds);
 ASH_COLD void error_align(const void *p, size_t align);
 /* Hardened mode: the byte at offset `at` was written, behind the block's end or after its free. */
@@ -28,5 +29,13 @@ ASH_COLD void error_realloc_size(const void *p, size_t n, size_t has);
 ASH_COLD void error_arena_busy(const char *verb, const char *name);
 ASH_COLD void error_arena_mark(const char *name);
 ASH_COLD void error_arena_cleanup(const char *name, const void *node);
+
+/* The same for an object of the pool of that name. `what` says it all: "which was put already". */
+ASH_COLD void error_pool_put(const char *pool, const void *p, const char *what);
+ASH_COLD void error_pool_object(const char *pool, const void *p, const char *what);
+ASH_COLD void error_pool_overrun(const char *pool, const void *p, size_t n, size_t at);
+ASH_COLD void error_pool_written(const char *pool, const void *p, size_t at);
+/* There is no pool at `pool` that it could be put into. */
+ASH_COLD void error_pool_gone(const void *p, const void *pool);
 
 #endif

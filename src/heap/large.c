@@ -73,6 +73,11 @@ static ASH_COLD void large_report(const char *verb, const void *p)
         error_foreign(verb, p);
         return;
     }
+    struct slab *header = chunk_header_or_null(unit);
+    if (header != NULL && load_relaxed(&header->kind) == UNIT_POOL) {
+        error_pooled(verb, p);
+        return;
+    }
     size_t around = large_around(unit);
     if (around != RESERVE_NONE) {
         error_interior(verb, p, unit_address(around));

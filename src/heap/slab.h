@@ -30,6 +30,7 @@ enum unit_kind {
     UNIT_SMALL, /* the first unit of a slab */
     UNIT_LARGE, /* the first unit of a large block */
     UNIT_FREED, /* the first unit of a large block or slab that was given back */
+    UNIT_POOL,  /* any unit of a pool's memory; of the rest of the header only `pool` is in use */
 };
 
 enum slab_list { SLAB_UNLISTED, SLAB_PARTIAL, SLAB_FULL };
@@ -45,6 +46,7 @@ struct slab {
     size_t bytes;                 /* of a large block: usable bytes; its holder's */
     uint32_t guard;               /* of a large block: untouchable units before it, in hard mode */
     _Atomic(uint8_t) cls;         /* atomic: const while in use; read later for messages */
+    _Atomic(void *) pool;         /* atomic: const while in use; the record of a pool's chunk */
 
     ASH_LINE_ALIGNED struct slab *next; /* owner: list of its heap */
     struct slab *prev;                  /* owner */

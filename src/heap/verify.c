@@ -12,7 +12,7 @@ static int fault(const char *what, const void *where)
     return 1;
 }
 
-/* A used unit begins a slab, a large block, or lies inside the one that began before it. */
+/* A used unit is a pool's, begins a slab or a large block, or lies inside the one before it. */
 static int verify_units(void)
 {
     int faults = 0;
@@ -36,6 +36,9 @@ static int verify_units(void)
             if (cls != 0 || s->bytes > (size_t)slab_units(s) << UNIT_SHIFT)
                 faults += fault("damaged large block", unit_address(unit));
             covered = unit + slab_units(s);
+        } else if (kind == UNIT_POOL) {
+            if (cls != 0 || load_relaxed(&s->pool) == NULL)
+                faults += fault("damaged unit of a pool", unit_address(unit));
         }
     }
     return faults;

@@ -1,0 +1,93 @@
+/*
+ * Magazines: what a thread keeps of a pool's free objects, newest last. The idea is Bonwick's and
+ * Adams' (Magazines and Vmem, USENIX 2001); the exchange with the depot is by halves, so that a
+ * thread which gets and puts around a full or an empty magazine does not go there each time.
+ *
+ *   get   pops the newest; from an empty magazine, takes a batch from the depot first
+ *   put   pushes; into a full magazine, sends the older half to the depot first
+ *
+ * A thread finds its magazine of a pool in a table of its own, at the pool's slot. Places of pools
+ * that it has not used hold one constant magazine, empty and without room, so that the hit paths
+ * have a single test each. `fast` of a pool whose objects must be looked at at each call is 0, the
+ * place of no pool.
+ *
+ * When a thread ends, its magazines are LEFT with what they hold, by one store each: the next
+ * thread takes one over as it is, or whoever finds the depot empty sends the objects there. When a
+ * pool goes, magazines of threads that are still there are emptied and DEAD; their threads put them
+ * away when they next meet them. So neither waits for the other.
+ *
+ * In a forked child, magazines of threads that are not there stay as they are: what they hold is
+ * not handed out again, and counts as cached. An object that such a thread was just moving may be
+ * counted as out.
+ */
+#ifndef ASH_MAGAZINE_H
+#define ASH_MAGAZINE_H
+
+#include "pool/pool.h"
+
+struct magazine_set {
+    struct magazine **slot; /* owner */
+    uint32_t count;         /* owner */
+    bool ended;             /* owner: no more magazines for this thread */
+};
+
+extern ASH_HIDDEN ASH_TLS struct magazine_set magazines;
+
+/* Never written: it has neither objects nor room. */
+extern ASH_HIDDEN const struct magazine magazine_none;
+
+#define MAGAZINE_NONE ((struct magazine *)(uintptr_t)&magazine_none)
+
+/* For the hit paths: the thread's magazine, or the constant one. */
+ASH_INLINE struct magazine *magazine_fast(const struct ash_pool *pool)
+{
+    uintptr_t fast = ASH_LIKELY(pool != NULL) ? load_relaxed(&pool->fast) : 0;
+    if (ASH_LIKELY(fast < magazines.count))
+        return magazines.slot[fast];
+    return fast < POOLS_MAX ? MAGAZINE_NONE : (struct magazine *)fast;
+}
+
+/* Pops the newest object; the magazine's word is `word`, its count not 0. Counts a hit. */
+ASH_INLINE void *magazine_pop(struct magazine *m, uint64_t word)
+{
+    store_relaxed(&m->word, word + MAGAZINE_HIT - 1);
+    return m->object[word_count(word) - 1];
+}
+
+/* Pushes an object; the magazine's word is `word`, and has room. */
+ASH_INLINE void magazine_push(struct magazine *m, uint64_t word, void *obj)
+{
+    m->object[word_count(word)] = obj;
+    store_relaxed(&m->word, word + 1);
+}
+
+/* The calling thread's; its pool's `direct` where it can have none. */
+struct magazine *magazine_self(struct ash_pool *pool);
+
+/* A magazine for up to `capacity` objects that belongs to no thread; NULL: no memory. */
+struct magazine *magazine_create(struct ash_pool *pool, uint32_t capacity);
+
+/* It is given up by its owner: left for others, or put away when its pool is gone. */
+void magazine_leave(struct magazine *m);
+
+/* Takes it away from a pool that is going: whoever owns it still puts it away. */
+void magazine_kill(struct magazine *m);
+
+/* An object; NULL, and *error says why. */
+void *magazine_get(struct magazine *m, int *error);
+void magazine_put(struct magazine *m, void *obj);
+
+/* All of `n` objects or none: 0 or an errno. */
+int magazine_get_bulk(struct magazine *m, void **objs, uint32_t n);
+void magazine_put_bulk(struct magazine *m, void *const *objs, uint32_t n);
+
+/* Sends all of its objects to the depot. */
+void magazine_flush(struct magazine *m);
+
+/* Clears the places above the objects, so that memcheck finds no stale pointers there. */
+void magazine_forget(struct magazine *m);
+
+/* Has the ends of threads noticed. */
+void magazine_boot(void);
+
+#endif
