@@ -9,6 +9,7 @@
 #define ASHLAR_VERSION_PATCH 0
 #define ASHLAR_VERSION       "0.1.0"
 
+#include <ashlar/heap.h>
 #include <ashlar/malloc.h>
 #include <ashlar/stats.h>
 

@@ -40,3 +40,8 @@ void error_used_after_free(const void *p, size_t at)
 {
     error_say("use after free of %p: byte %zu was written", p, at);
 }
+
+void error_heap(const char *verb, const char *what, const void *p, const char *heap)
+{
+    error_say("%s of %s%p in heap %s", verb, what, p, heap);
+}

@@ -16,5 +16,7 @@ ASH_COLD void error_align(const void *p, size_t align);
 /* Hardened mode: the byte at offset `at` was written, behind the block's end or after its free. */
 ASH_COLD void error_overflow(const void *p, size_t n, size_t at);
 ASH_COLD void error_used_after_free(const void *p, size_t at);
+/* An isolated heap's; what: "foreign pointer ", or nothing for a double free. */
+ASH_COLD void error_heap(const char *verb, const char *what, const void *p, const char *heap);
 
 #endif
