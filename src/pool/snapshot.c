@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { RANGES = 64 };
+enum { RANGES = 64, FAULT_COPIES = 16 };
 
 /* ---- scans ---- */
 
@@ -163,6 +163,21 @@ static void recover(struct snapshot *s)
     s->fallbacks++;
 }
 
+/*
+ * Pages stay unprotected once written, so what a restore copies in vain grows with every use that
+ * writes elsewhere. Protecting them anew costs a fault for each page of a use, some 16 times its
+ * copy: it is time when as much has been wasted. `fresh` is what the first use after it wrote.
+ */
+static bool is_round_over(struct snapshot *s, uint64_t pages)
+{
+    if (s->round++ == 0) {
+        s->fresh = pages;
+        s->wasted = 0;
+    }
+    s->wasted += pages - size_min(pages, s->fresh);
+    return s->round == SNAPSHOT_ROUND || s->wasted > FAULT_COPIES * (s->fresh + 2);
+}
+
 static void restore_scanned(struct snapshot *s)
 {
     long pages = scan_pages(s, true);
@@ -171,7 +186,7 @@ static void restore_scanned(struct snapshot *s)
         return;
     }
     s->dirty_pages = (uint64_t)pages;
-    if (s->mode != ASH_RESET_SCAN_UFFD || ++s->round < SNAPSHOT_ROUND)
+    if (s->mode != ASH_RESET_SCAN_UFFD || !is_round_over(s, s->dirty_pages))
         return;
     s->round = 0;
     if (os_pages_protect(s->at, s->bytes) < 0)
