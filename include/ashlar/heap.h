@@ -53,7 +53,7 @@ enum {
 
 /* How ash_heap_restore puts the image back. */
 enum ash_reset_mode {
-    ASH_RESET_AUTO,      /* COPY up to 128 KiB, then the first of the others that passes a test */
+    ASH_RESET_AUTO,      /* COPY up to 192 KiB, then the first of the others that passes a test */
     ASH_RESET_COPY,      /* copies the whole image */
     ASH_RESET_SCAN,      /* asks the system which pages were ever written (Linux 6.7) */
     ASH_RESET_SCAN_UFFD, /* the same, with pages that are written no more left out: userfaultfd */

@@ -3,7 +3,7 @@
  * hit path is one call of iso behind the check of the pointer.
  */
 #include "heap/error.h"
-#include "os/os_mem.h"
+#include "pool/isomap.h"
 #include "pool/isoview.h"
 
 #include <errno.h>
@@ -22,7 +22,7 @@ static bool region_map(struct ash_heap *h, size_t limit)
 {
     h->limit = align_up(limit, os_page_size());
     h->region_bytes = below_base(h->limit) + h->limit;
-    h->region = os_map(h->region_bytes);
+    h->region = isomap_map(h->region_bytes);
     if (h->region == NULL)
         return false;
     size_t below = below_base(h->limit);
@@ -78,7 +78,7 @@ ASH_API void ash_heap_destroy(struct ash_heap *h)
         return;
     isoview_close(h);
     snapshot_abandon(&h->snapshot);
-    os_unmap(h->region, h->region_bytes);
+    isomap_unmap(h->region, h->region_bytes);
     isoview_give(h);
 }
 

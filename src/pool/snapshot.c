@@ -1,9 +1,9 @@
 #include "pool/snapshot.h"
 
 #include "os/os_file.h"
-#include "os/os_mem.h"
 #include "os/os_memfd.h"
 #include "os/os_pagemap.h"
+#include "pool/isomap.h"
 
 #include <errno.h>
 #include <string.h>
@@ -67,7 +67,7 @@ static bool scan_arm(struct snapshot *s)
 
 static int image_in_memory(struct snapshot *s)
 {
-    unsigned char *image = os_map(s->bytes);
+    unsigned char *image = isomap_map(s->bytes);
     if (image == NULL)
         return -ENOMEM;
     memcpy(image, s->at, s->bytes);
@@ -81,19 +81,20 @@ static int image_in_file(struct snapshot *s)
     if (fd < 0)
         return fd;
     const void *view = os_memfd_view(fd, s->bytes);
+    isomap_came();
     int status = view == NULL ? -ENOMEM : os_memfd_overlay(fd, s->at, s->bytes);
     os_close(fd);
     if (status == 0) {
         s->image = view;
         s->overlaid = true;
     } else if (view != NULL)
-        os_unmap((void *)(uintptr_t)view, s->bytes);
+        isomap_unmap((void *)(uintptr_t)view, s->bytes);
     return status;
 }
 
 static void image_forget(struct snapshot *s)
 {
-    os_unmap((void *)(uintptr_t)s->image, s->bytes);
+    isomap_unmap((void *)(uintptr_t)s->image, s->bytes);
     *s = (struct snapshot){.dirty_pages = s->dirty_pages, .fallbacks = s->fallbacks};
 }
 
@@ -229,17 +230,17 @@ void snapshot_trim(struct snapshot *s)
 int snapshot_drop(struct snapshot *s)
 {
     if (s->overlaid) {
-        void *content = os_map(s->bytes);
+        void *content = isomap_map(s->bytes);
         if (content == NULL)
             return -ENOMEM;
         memcpy(content, s->at, s->bytes);
         if (os_commit(s->at, s->bytes) < 0) {
-            os_unmap(content, s->bytes);
+            isomap_unmap(content, s->bytes);
             return -ENOMEM;
         }
         os_huge_pages(s->at, s->bytes, false);
         memcpy(s->at, content, s->bytes);
-        os_unmap(content, s->bytes);
+        isomap_unmap(content, s->bytes);
     }
     image_forget(s);
     return 0;

