@@ -170,10 +170,15 @@ static void test_growth(enum ash_reset_mode mode)
     struct world w;
     world_open(&w, 2000, mode, 0);
     struct ash_heap_stats before = stats(w.heap);
+    for (int i = 0; i < 20000; i++)
+        ash_heap_malloc(w.heap, 5000 - i / 4);
+    ash_heap_restore(w.heap);
+    ash_heap_malloc(w.heap, MIB);
+    void *large = ash_heap_malloc(w.heap, 20 * MIB);
+    is_int((long)ash_heap_usable(w.heap, large), 20 * MIB, "a large block where many small ones were");
+    ash_heap_restore(w.heap);
     char *much = ash_heap_malloc(w.heap, 40 * MIB);
     memset(much, 0xaa, 40 * MIB);
-    for (int i = 0; i < 20000; i++)
-        ash_heap_malloc(w.heap, 30);
     is_int(ash_heap_restore(w.heap), 0, "a guest that took 40 MiB is put back");
     ok(is_back(&w, &before), "%s: byte by byte", mode_name[mode]);
     ok(resident_pages(much, 40 * MIB) < 100, "its memory is given back");
@@ -205,6 +210,27 @@ static void test_growth(enum ash_reset_mode mode)
     for (size_t i = 0; i < w.span; i++)
         dirt += fresh[i] != 0;
     is_int((long)dirt, 0, "its memory is zero");
+    world_close(&w);
+}
+
+/* Pages that were written once are not copied for ever. */
+static void test_rounds(void)
+{
+    struct world w;
+    world_open(&w, 8000, ASH_RESET_SCAN_UFFD, 0);
+    memset(w.p[0], 1, w.span);
+    ash_heap_restore(w.heap);
+    uint64_t all = stats(w.heap).dirty_pages;
+    for (int cycle = 0; cycle < 1100; cycle++) {
+        w.p[7][cycle % 50]++;
+        ash_heap_restore(w.heap);
+    }
+    struct ash_heap_stats s = stats(w.heap);
+    if (s.mode == ASH_RESET_SCAN_UFFD)
+        ok(all > 300 && s.dirty_pages < 5, "SCAN_UFFD: a use that wrote %d pages is forgotten: %d", (int)all,
+           (int)s.dirty_pages);
+    else
+        skip("no userfaultfd on this system", 1);
     world_close(&w);
 }
 
@@ -407,6 +433,7 @@ int main(int argc, char **argv)
         test_growth((enum ash_reset_mode)mode);
         test_fork((enum ash_reset_mode)mode);
     }
+    test_rounds();
     test_fallbacks();
     test_no_memory();
     test_mismatch();
