@@ -170,8 +170,8 @@ static void test_growth(enum ash_reset_mode mode)
     struct world w;
     world_open(&w, 2000, mode, 0);
     struct ash_heap_stats before = stats(w.heap);
-    for (int i = 0; i < 20000; i++)
-        ash_heap_malloc(w.heap, 5000 - i / 4);
+    for (int i = 0; i < 50000; i++)
+        ash_heap_malloc(w.heap, 100 + i % 50);
     ash_heap_restore(w.heap);
     ash_heap_malloc(w.heap, MIB);
     void *large = ash_heap_malloc(w.heap, 20 * MIB);
