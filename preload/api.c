@@ -62,19 +62,34 @@ ASH_API void ash_free_batch(void *const *ptrs, size_t count)
         front_free(ptrs[i]);
 }
 
+/* False for a batch that no limit can ever allow, before anything is taken for it. */
+static bool batch_may_fit(const size_t *sizes, size_t count)
+{
+    size_t limit, used, sum = 0;
+    reserve_limit_get(&limit, &used);
+    if (ASH_LIKELY(limit == 0))
+        return true;
+    for (size_t i = 0; i < count; i++)
+        if (__builtin_add_overflow(sum, sizes[i], &sum) || sum > limit) {
+            reserve_refused((limit >> UNIT_SHIFT) + 1);
+            return false;
+        }
+    return true;
+}
+
 ASH_API int ash_malloc_batch(const size_t *sizes, void **out, size_t count)
 {
     int saved = errno;
-    for (size_t i = 0; i < count; i++) {
-        out[i] = front_malloc(sizes[i]);
-        if (out[i] == NULL) {
-            ash_free_batch(out, i);
-            memset(out, 0, count * sizeof *out);
-            errno = saved;
-            return -ENOMEM;
-        }
-    }
-    return 0;
+    size_t made = 0;
+    if (ASH_LIKELY(batch_may_fit(sizes, count)))
+        while (made < count && (out[made] = front_malloc(sizes[made])) != NULL)
+            made++;
+    if (ASH_LIKELY(made == count))
+        return 0;
+    ash_free_batch(out, made);
+    memset(out, 0, count * sizeof *out);
+    errno = saved;
+    return -ENOMEM;
 }
 
 ASH_API int ash_limit_set(size_t bytes)

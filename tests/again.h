@@ -1,6 +1,7 @@
 /*
  * A test program that runs itself once more with an environment variable set: "again" is its argument then. The points of
- * that run go to standard error, and its exit status is one point here. In C and C++.
+ * that run go to standard error, and its exit status is one point here. In C and C++. ASH_TEST_RUNNER names the program that
+ * runs it where the system does not, an emulator.
  */
 #ifndef ASH_TESTS_AGAIN_H
 #define ASH_TESTS_AGAIN_H
@@ -10,6 +11,19 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
+/* Replaces this process by the program at its beginning; args[0] is its path. */
+__attribute__((unused)) static void exec_self(char **args)
+{
+    char *runner = getenv("ASH_TEST_RUNNER"), *all[8] = {runner};
+    for (int i = 0; i < 6 && args[i] != NULL; i++)
+        all[i + 1] = args[i];
+    if (runner != NULL)
+        execvp(runner, all);
+    else
+        execv("/proc/self/exe", args);
+    _exit(99);
+}
+
 __attribute__((unused)) static void run_again(char **argv, const char *name, const char *value, const char *what)
 {
     char again[] = "again";
@@ -18,8 +32,7 @@ __attribute__((unused)) static void run_again(char **argv, const char *name, con
     if (child == 0) {
         setenv(name, value, 1);
         dup2(STDERR_FILENO, STDOUT_FILENO);
-        execv("/proc/self/exe", args);
-        _exit(99);
+        exec_self(args);
     }
     int status = -1;
     waitpid(child, &status, 0);

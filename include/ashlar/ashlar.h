@@ -11,6 +11,7 @@
 
 #include <ashlar/arena.h>
 #include <ashlar/buf.h>
+#include <ashlar/heap.h>
 #include <ashlar/malloc.h>
 #include <ashlar/mapcache.h>
 #include <ashlar/pool.h>

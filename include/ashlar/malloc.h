@@ -64,7 +64,8 @@ size_t ash_good_size(size_t n);
 
 /*
  * `count` blocks of the given sizes into `out`, all of them or none: 0, or -ENOMEM, and then `out`
- * holds NULLs. Cost: that of the single calls.
+ * holds NULLs. A refusal because of the limit is counted once; a batch larger than the limit as a
+ * whole takes nothing first. Cost: a little less than that of the single calls.
  */
 int ash_malloc_batch(const size_t *sizes, void **out, size_t count);
 

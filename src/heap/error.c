@@ -112,3 +112,8 @@ void error_pool_gone(const void *p, const void *pool)
 {
     error_say("put of %p into %p, which is no pool", p, pool);
 }
+
+void error_heap(const char *verb, const char *what, const void *p, const char *heap)
+{
+    error_say("%s of %s%p in heap %s", verb, what, p, heap);
+}

@@ -37,5 +37,7 @@ ASH_COLD void error_pool_overrun(const char *pool, const void *p, size_t n, size
 ASH_COLD void error_pool_written(const char *pool, const void *p, size_t at);
 /* There is no pool at `pool` that it could be put into. */
 ASH_COLD void error_pool_gone(const void *p, const void *pool);
+/* An isolated heap's; what: "foreign pointer ", or nothing for a double free. */
+ASH_COLD void error_heap(const char *verb, const char *what, const void *p, const char *heap);
 
 #endif

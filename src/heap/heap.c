@@ -12,8 +12,8 @@
 #include "base/bits.h"
 #include "mem/meta.h"
 
-const struct bin heap_none[] = {[0 ... CLASS_COUNT - 1] = {NULL, BIN_FULL}};
-const struct bin heap_ended[] = {[0 ... CLASS_COUNT - 1] = {NULL, BIN_FULL}};
+ASH_LINE_ALIGNED const struct bin heap_none[] = {[0 ... CLASS_COUNT - 1] = {NULL, BIN_FULL}};
+ASH_LINE_ALIGNED const struct bin heap_ended[] = {[0 ... CLASS_COUNT - 1] = {NULL, BIN_FULL}};
 ASH_TABLE struct heap heap_late;
 
 ASH_TLS struct heap *heap_tls = HEAP_NONE;

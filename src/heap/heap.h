@@ -82,9 +82,10 @@ enum {
 
 /*
  * What a thread has before its first slow path, and after its end: the lists of a heap, all empty,
- * no room anywhere. The rest of a heap is not there.
+ * no room anywhere. The rest of a heap is not there, but its alignment is.
  */
-extern ASH_HIDDEN const struct bin heap_none[CLASS_COUNT], heap_ended[CLASS_COUNT];
+extern ASH_HIDDEN ASH_LINE_ALIGNED const struct bin heap_none[CLASS_COUNT];
+extern ASH_HIDDEN ASH_LINE_ALIGNED const struct bin heap_ended[CLASS_COUNT];
 
 #define HEAP_NONE  ((struct heap *)(uintptr_t)heap_none)
 #define HEAP_ENDED ((struct heap *)(uintptr_t)heap_ended)

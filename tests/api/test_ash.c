@@ -226,6 +226,26 @@ static void test_batch(void)
 
 /* ---- the process ---- */
 
+/* The limit is 64 MiB: a batch that passes it at its end, and one that is larger as a whole. */
+static void test_batch_limit(void)
+{
+    const size_t ends[] = {100, 20 * MIB, 20 * MIB, 1000, 20 * MIB, 20 * MIB, 100};
+    const size_t whole[] = {100, 40 * MIB, 40 * MIB};
+    const size_t fits[] = {100, 20 * MIB, 20 * MIB, 1000};
+    void *p[7];
+    long hits = (long)stats().limit_hits, before = live(), used = (long)stats().used_bytes;
+    is_int(ash_malloc_batch(ends, p, 7), -ENOMEM, "a batch whose last blocks are beyond the limit");
+    is_int(live(), before, "leaves nothing");
+    is_int((long)stats().limit_hits, hits + 1, "is counted once");
+    long large = (long)stats().misses;
+    is_int(ash_malloc_batch(whole, p, 3), -ENOMEM, "a batch that is larger than the limit");
+    is_int((long)stats().limit_hits, hits + 2, "is counted");
+    is_int((long)stats().misses, large, "and takes nothing first");
+    is_int(ash_malloc_batch(fits, p, 4), 0, "one that fits");
+    ash_free_batch(p, 4);
+    ok((long)stats().used_bytes <= used + 2 * MIB, "and goes");
+}
+
 static void test_limit(void)
 {
     size_t limit = 1, used = 1;
@@ -243,6 +263,7 @@ static void test_limit(void)
     errno = 0;
     is_refused(ash_malloc(100 * MIB), ENOMEM, "beyond the limit: ENOMEM");
     is_int((long)stats().limit_hits, hits + 1, "counted");
+    test_batch_limit();
     is_int(ash_limit_set(4 * MIB), 0, "the least limit");
     is_int(ash_limit_set(0), 0, "none");
     ash_limit_get(&limit, &used);

@@ -102,7 +102,7 @@ static void double_after_flush(void)
     for (int i = 0; i < N; i += 2)
         free(p[i]);
     show(p[0]);
-    malloc_trim(0);
+    ash_trim();
     free(hidden(p[0]));
 }
 
@@ -111,7 +111,7 @@ static void double_after_slab(void)
     void *p = malloc(100);
     show(p);
     free(p);
-    malloc_trim(0);
+    ash_trim();
     free(hidden(p));
 }
 

@@ -3,7 +3,7 @@
  * a thread. The program is linked statically, so that no dynamic loader has allocated before.
  */
 #include "ashlar/ashlar.h"
-#include "tap.h"
+#include "again.h"
 
 #include <malloc.h>
 #include <pthread.h>
@@ -101,8 +101,7 @@ int main(int argc, char **argv)
         snprintf(number, sizeof number, "%d", entry);
         pid_t child = fork();
         if (child == 0) {
-            execl("/proc/self/exe", argv[0], number, (char *)NULL);
-            _exit(99);
+            exec_self((char *[]){argv[0], number, NULL});
         }
         int status;
         waitpid(child, &status, 0);

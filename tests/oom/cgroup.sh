@@ -3,20 +3,28 @@
 . "$top_srcdir/tests/tap.sh"
 name=ashlar-test-$$
 group=
-# Version 2, then 1: the file of the limit, in a new group.
-if root=$(findmnt -nt cgroup2 -o TARGET | head -n 1) && grep -qw memory "$root/cgroup.subtree_control" 2>/dev/null; then
+swap=
+enabled=
+enable() {
+    echo +memory >"$1" && enabled=$1
+}
+# Version 2, where the controller may have to be enabled for groups below the root; then version 1. The file of the limit.
+if root=$(findmnt -nt cgroup2 -o TARGET 2>/dev/null | head -n 1) && [ -n "$root" ] &&
+    grep -qw memory "$root/cgroup.controllers" 2>/dev/null &&
+    { grep -qw memory "$root/cgroup.subtree_control" || enable "$root/cgroup.subtree_control"; } 2>/dev/null; then
     group=$root/$name
     limit=memory.max
-elif root=$(findmnt -nt cgroup -O memory -o TARGET | head -n 1) && [ -n "$root" ]; then
+    swap=memory.swap.max
+elif root=$(findmnt -nt cgroup -O memory -o TARGET 2>/dev/null | head -n 1) && [ -n "$root" ]; then
     group=$root/$name
     limit=memory.limit_in_bytes
 fi
-if ! has findmnt || [ -z "$group" ] || ! mkdir "$group" 2>/dev/null || ! echo 100663296 2>/dev/null >"$group/$limit"; then
-    rmdir "$group" 2>/dev/null
-    skip "a full memory control group" "none can be made here"
+trap '[ ! -d "$group" ] || rmdir "$group"; [ -z "$enabled" ] || echo -memory >"$enabled"; rm -rf "$scratch"' EXIT
+if [ -z "$group" ] || ! mkdir "$group" 2>/dev/null || ! echo 100663296 2>/dev/null >"$group/$limit"; then
+    skip "a full memory control group" "${group:-a memory controller} cannot be had"
     tap_done
 fi
-trap 'rmdir "$group"; rm -rf "$scratch"' EXIT
+[ -z "$swap" ] || [ ! -e "$group/$swap" ] || echo 0 >"$group/$swap"
 cat >"$scratch/full.c" <<'END_OF_PROGRAM'
 #include <errno.h>
 #include <stdio.h>
@@ -58,4 +66,6 @@ inside() {
 }
 is "$(inside ASHLAR_LIMIT=64M "$scratch/full")" "NULL and ENOMEM" "a limit below the group's is met first"
 is "$(inside "$scratch/full" stayed)" "stayed" "freed memory is used again or goes back in time"
+inside "$scratch/full" >/dev/null
+is $? 137 "without either, the kernel kills: the group is one"
 tap_done
