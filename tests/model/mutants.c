@@ -40,7 +40,7 @@ static const struct survivor {
     {"large_open", "&s->cls", FAULT_DROPPED, false, "only messages about wrong frees ask for it"},
     {"large_resize", "&s->kind", FAULT_DROPPED, false, "it is LARGE already unless pages were moved"},
     {"arena_counts_take", "&c->taken", FAULT_NO_RELEASE, true, "who gives a table back publishes, not who takes it"},
-    {"table_get", "&part[at]", FAULT_NO_ACQUIRE, false, "numbers come with what they stand for; walks over all pools do not"},
+    {"table_get", "&part[at]", FAULT_NO_ACQUIRE, false, "only walks over all pools have numbers from nowhere"},
     {"table_get", "&t->part[k]", FAULT_NO_ACQUIRE, false, "the same"},
     {"chunk_make", "&header->kind", FAULT_NO_RELEASE, false, "right pointers were handed over with the chunk's record"},
     {"store_chunk_of", "&header->kind", FAULT_NO_ACQUIRE, false, "the same, from the other side"},
