@@ -266,11 +266,13 @@ template <class Source> void local(benchmark::State &state)
     if (state.thread_index() == 0)
         shared_source<Source> = new Source(256);
     void *object[batch_objects];
+    Source *source = nullptr;
     for (auto _ : state) {
+        source = shared_source<Source>; /* set by now: all threads have come to the loop */
         for (auto &p : object)
-            p = touched(shared_source<Source>->get());
+            p = touched(source->get());
         for (auto p : object)
-            shared_source<Source>->put(p);
+            source->put(p);
     }
     count_operations(state, batch_objects);
     if (state.thread_index() == 0)
