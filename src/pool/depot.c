@@ -1,5 +1,6 @@
 #include "pool/depot.h"
 
+#include "base/bits.h"
 #include "heap/front.h"
 #include "os/os_process.h"
 
@@ -26,6 +27,17 @@ ASH_COLD void depot_fini(struct depot *d)
     store_relaxed(&d->blocks_made, 0);
     for (unsigned i = 0; i < DEPOT_STACKS; i++)
         store_relaxed(&d->stack[i].word, 0);
+}
+
+struct batch *depot_batch(const struct depot *d, uint32_t b)
+{
+    char *block = table_get(&d->blocks, (b - 1) >> d->shift);
+    return (struct batch *)(void *)(block + (size_t)((b - 1) & ((1u << d->shift) - 1)) * d->bytes);
+}
+
+uint32_t depot_below(const struct depot *d, uint32_t b)
+{
+    return load_relaxed(&depot_batch(d, b)->link);
 }
 
 /* ---- the stacks ---- */

@@ -64,11 +64,7 @@ void depot_fini(struct depot *d);
 /* Makes batches until they hold `objects` objects; false: no memory. */
 bool depot_ensure(struct depot *d, uint64_t objects);
 
-ASH_INLINE struct batch *depot_batch(const struct depot *d, uint32_t b)
-{
-    char *block = table_get(&d->blocks, (b - 1) >> d->shift);
-    return (struct batch *)(void *)(block + (size_t)((b - 1) & ((1u << d->shift) - 1)) * d->bytes);
-}
+struct batch *depot_batch(const struct depot *d, uint32_t b);
 
 /* The batch on top, now the caller's; 0 when the stack is empty. */
 uint32_t depot_pop(struct depot *d, enum depot_stack which);
@@ -93,9 +89,6 @@ void depot_put(struct depot *d, enum depot_stack which, uint32_t object);
 /* The first batch of a stack and the one below, for walks while nobody else uses the depot. */
 uint32_t depot_first(const struct depot *d, enum depot_stack which);
 
-ASH_INLINE uint32_t depot_below(const struct depot *d, uint32_t b)
-{
-    return load_relaxed(&depot_batch(d, b)->link);
-}
+uint32_t depot_below(const struct depot *d, uint32_t b);
 
 #endif

@@ -1,5 +1,6 @@
 #include "pool/store.h"
 
+#include "base/bits.h"
 #include "heap/front.h"
 #include "mem/reserve.h"
 
@@ -193,6 +194,29 @@ uint32_t store_left(const struct store *s)
 
 /* ---- objects and their numbers ---- */
 
+struct store_chunk *store_chunk_of(const void *p)
+{
+    size_t unit = unit_of(p);
+    const struct slab *header = unit < WINDOW_UNITS ? chunk_header_or_null(unit) : NULL;
+    if (header == NULL || load_acquire(&header->kind) != UNIT_POOL) /* pairs with chunk_make */
+        return NULL;
+    return load_relaxed(&header->pool);
+}
+
+/* The index of an object in that chunk, per_chunk or more for anything else: see store.h. */
+ASH_INLINE uint64_t index_in(const struct store *s, const struct store_chunk *c, const void *p)
+{
+    uint64_t product = (uint64_t)((const char *)p - c->first) * s->inverse;
+    return product >> s->zeroes | product << (-s->zeroes & 63);
+}
+
+uint32_t store_number(const struct store *s, const void *p)
+{
+    uint32_t number;
+    void *obj = (void *)(uintptr_t)p;
+    return store_numbers(s, &obj, 1, &number) != 0 ? number : STORE_NONE;
+}
+
 uint32_t store_numbers(const struct store *s, void *const *objs, uint32_t n, uint32_t *numbers)
 {
     const struct store_chunk *c = store_chunk_of(objs[0]);
@@ -203,7 +227,7 @@ uint32_t store_numbers(const struct store *s, void *const *objs, uint32_t n, uin
     uint32_t base = c->number << s->bits;
     uint32_t i = 0;
     for (; i < n; i++) {
-        uint64_t index = store_index_in(&where, c, objs[i]);
+        uint64_t index = index_in(&where, c, objs[i]);
         if (index >= most)
             break;
         numbers[i] = base | (uint32_t)index;
@@ -221,4 +245,16 @@ void store_objects(const struct store *s, const uint32_t *numbers, uint32_t n, v
         for (; i < n && (uint64_t)numbers[i] >> bits == chunk; i++)
             objs[i] = first + (numbers[i] - (uint32_t)(chunk << bits)) * stride;
     }
+}
+
+struct store_chunk *store_chunk(const struct store *s, uint32_t number)
+{
+    return table_get(&s->chunks, (uint32_t)((uint64_t)number >> s->bits));
+}
+
+void *store_object(const struct store *s, uint32_t number)
+{
+    void *obj;
+    store_objects(s, &number, 1, &obj);
+    return obj;
 }

@@ -89,30 +89,10 @@ uint32_t store_carved(const struct store *s, const struct store_chunk *c);
 uint32_t store_left(const struct store *s);
 
 /* The pool's chunk that `p` lies in, of whatever pool; NULL when in none. */
-ASH_INLINE struct store_chunk *store_chunk_of(const void *p)
-{
-    size_t unit = unit_of(p);
-    const struct slab *header = unit < WINDOW_UNITS ? chunk_header_or_null(unit) : NULL;
-    if (header == NULL || load_acquire(&header->kind) != UNIT_POOL) /* pairs with chunk_make */
-        return NULL;
-    return load_relaxed(&header->pool);
-}
-
-/* The index of an object in that chunk, per_chunk or more for anything else: see above. */
-ASH_INLINE uint64_t store_index_in(const struct store *s, const struct store_chunk *c,
-                                   const void *p)
-{
-    uint64_t product = (uint64_t)((const char *)p - c->first) * s->inverse;
-    return product >> s->zeroes | product << (-s->zeroes & 63);
-}
+struct store_chunk *store_chunk_of(const void *p);
 
 /* The object's number, STORE_NONE for what is no object of this store. */
-ASH_INLINE uint32_t store_number(const struct store *s, const void *p)
-{
-    const struct store_chunk *c = store_chunk_of(p);
-    uint64_t index = c == NULL || c->store != s ? s->per_chunk : store_index_in(s, c, p);
-    return index < s->per_chunk ? c->number << s->bits | (uint32_t)index : STORE_NONE;
-}
+uint32_t store_number(const struct store *s, const void *p);
 
 /*
  * The numbers of those at the beginning of a list of `n` that are objects of one chunk; how many: 0
@@ -128,15 +108,9 @@ ASH_INLINE uint32_t store_index(const struct store *s, uint32_t number)
     return number & (uint32_t)(((uint64_t)1 << s->bits) - 1);
 }
 
-ASH_INLINE struct store_chunk *store_chunk(const struct store *s, uint32_t number)
-{
-    return table_get(&s->chunks, (uint32_t)((uint64_t)number >> s->bits));
-}
+struct store_chunk *store_chunk(const struct store *s, uint32_t number);
 
 /* The object with that number. */
-ASH_INLINE void *store_object(const struct store *s, uint32_t number)
-{
-    return store_chunk(s, number)->first + store_index(s, number) * s->stride;
-}
+void *store_object(const struct store *s, uint32_t number);
 
 #endif

@@ -10,32 +10,16 @@
 #define ASH_TABLE_H
 
 #include "base/atomic.h"
-#include "base/bits.h"
 
-enum { TABLE_FIRST = 16, TABLE_PARTS = 28 };
+enum { TABLE_PARTS = 28 };
 
 /* All zero is an empty table. */
 struct table {
     _Atomic(_Atomic(void *) *) part[TABLE_PARTS]; /* atomic: NULL, then const */
 };
 
-/* The part that holds entry `i`, and where. */
-ASH_INLINE unsigned table_part(uint32_t i, size_t *at)
-{
-    uint64_t n = (uint64_t)i + TABLE_FIRST;
-    unsigned top = bits_highest(n);
-    *at = n - ((uint64_t)1 << top);
-    return top - bits_lowest(TABLE_FIRST);
-}
-
 /* The entry, NULL where none was made. */
-ASH_INLINE void *table_get(const struct table *t, uint32_t i)
-{
-    size_t at;
-    unsigned k = table_part(i, &at);
-    _Atomic(void *) *part = load_acquire(&t->part[k]);    /* its zeroes; pairs with table_slot */
-    return part == NULL ? NULL : load_acquire(&part[at]); /* pairs with whoever filled it */
-}
+void *table_get(const struct table *t, uint32_t i);
 
 /* The entry's place, for release stores; NULL: no memory. */
 _Atomic(void *) *table_slot(struct table *t, uint32_t i);
