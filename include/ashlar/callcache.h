@@ -49,7 +49,7 @@ struct ash_callcache_config {
     size_t struct_size; /* of this struct: ASH_CALLCACHE_CONFIG sets it */
     size_t max_bytes;   /* entries and index; 0 for 16 MiB. At least 4 KiB a shard */
     unsigned
-        max_entries; /* 0 for one for each 256 bytes; the index takes 16 to 32 bytes for each */
+        max_entries; /* 0 for one for each 256 bytes; the index takes 11 to 22 bytes for each */
     unsigned shards; /* a power of two up to 256; 0 for 16, or fewer in a small cache */
     int64_t ttl_ns;  /* 0 for 300 s, negative for ever */
 };

@@ -53,7 +53,7 @@ ASH_INLINE uint64_t hash_tail(const unsigned char *p, size_t n)
 ASH_INLINE uint64_t hash_bytes(const void *bytes, size_t n, uint64_t seed)
 {
     const unsigned char *p = bytes;
-    uint64_t h = hash_fold(seed ^ HASH_K0, n ^ HASH_K1);
+    uint64_t h = (seed ^ HASH_K0) + n * HASH_K1;
     if (n >= 128) {
         uint64_t lane[4] = {h, h ^ HASH_K1, h ^ HASH_K2, h ^ HASH_K3};
         for (; n >= 64; p += 64, n -= 64)

@@ -48,7 +48,7 @@ struct ash_callcache {
 ASH_INLINE struct ringlog_key key_make(const struct ash_callcache *c, uint64_t function,
                                        const void *args, size_t len)
 {
-    uint64_t hash = hash_bytes(args, len, c->seed ^ hash_fold(function ^ HASH_K0, HASH_K2));
+    uint64_t hash = hash_bytes(args, len, c->seed ^ (function * HASH_K3));
     return (struct ringlog_key){.hash = hash, .function = function, .args = args, .len = len};
 }
 
@@ -93,10 +93,14 @@ ASH_API int ash_callcache_put(struct ash_callcache *c, uint64_t function, const 
 {
     if (c == NULL || (args == NULL && args_len > 0) || (result == NULL && len > 0))
         return -EINVAL;
+    size_t most = c->shard[0].words / LARGEST_PART;
+    if (args_len > 8 * most) { /* nothing can have been kept for these */
+        tally_add(&c->tally, COUNT_REFUSED, 1);
+        return -EFBIG;
+    }
     struct ringlog_key key = key_make(c, function, args, args_len);
     struct ringlog *shard = shard_of(c, &key);
-    size_t most = shard->words / LARGEST_PART;
-    if (args_len > 8 * most || len > 8 * most || ringlog_words(args_len, len) > most) {
+    if (len > 8 * most || ringlog_words(args_len, len) > most) {
         tally_add(&c->tally, COUNT_REFUSED, 1);
         ringlog_remove(shard, &key);
         return -EFBIG;

@@ -25,7 +25,7 @@ size_t ringlog_words(size_t args_len, size_t len)
 
 size_t ringlog_slots(size_t live_most)
 {
-    return (size_t)2 << bits_highest(2 * live_most - 1);
+    return (size_t)2 << bits_highest(live_most + live_most / 3); /* at most 3/4 full */
 }
 
 /* Places count from 1 in slots, so that no slot of an entry is 0. */
@@ -332,6 +332,21 @@ static void append(struct ringlog *r, const struct ringlog_key *key, const void 
     r->live++;
 }
 
+/*
+ * Asks for the lines that the next put will need: where it writes, and the slot of the entry that it
+ * drops. Each would be a miss: with many shards no prefetcher of the processor sees the order.
+ */
+static void look_ahead(const struct ringlog *r)
+{
+    __builtin_prefetch(&r->ring[r->head], 1);
+    __builtin_prefetch(&r->ring[size_min(r->head + 8, r->words - 1)], 1);
+    if (r->lapped) {
+        uint64_t hash = load_relaxed(&r->ring[r->tail]);
+        __builtin_prefetch(&r->slot[slot_home(r, hash)], 1);
+        __builtin_prefetch(&r->ring[size_min(r->tail + 8, r->words - 1)]);
+    }
+}
+
 void ringlog_put(struct ringlog *r, const struct ringlog_key *key, const void *result, size_t len,
                  uint64_t now_ms, uint64_t end_ms)
 {
@@ -347,6 +362,7 @@ void ringlog_put(struct ringlog *r, const struct ringlog_key *key, const void *r
             slot_remove(r, slot);
         make_room(r, ringlog_words(key->len, len), now_ms);
         append(r, key, result, len, end_ms);
+        look_ahead(r);
     }
     write_end(r);
 }

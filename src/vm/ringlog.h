@@ -2,7 +2,7 @@
  * A bounded map in one ring of words: a shard of the call cache.
  *
  *     ring    [ .. oldest entry | ... | newest entry .. free .. ]    tail to head, one lap at most
- *     index   slots of {tag 31 | read 1 | place 32}, open addressing, at most half full
+ *     index   slots of {tag 31 | read 1 | place 32}, open addressing, at most 3/4 full
  *
  *  1. An entry is {hash, lengths, function, end of life, arguments, result}, whole words, and never
  *     straddles the ring's end. Entries lie in the order they came, so those to be dropped are read
