@@ -11,13 +11,13 @@
  *         ash_artcache_release(code, &a);
  *     }
  *
- * Looked for in memory, then on disk, then built: by one caller, while all others with this key wait.
- * A build that fails is told to the caller that ran it and is not kept; those who waited try
+ * Looked for in memory, then on disk, then built: by one caller, while all others with this key
+ * wait. A build that fails is told to the caller that ran it and is not kept; those who waited try
  * themselves, one after the other.
  *
- * The key is hashed to 128 bits (two hashes of 64 bits, of multiplications; not cryptographic), which
- * name the file. The whole key is kept as well, in memory and in the file, and compared: two keys
- * with one hash cost builds, never a wrong artifact.
+ * The key is hashed to 128 bits (two hashes of 64 bits, of multiplications; not cryptographic),
+ * which name the file. The whole key is kept as well, in memory and in the file, and compared: two
+ * keys with one hash cost builds, never a wrong artifact.
  *
  * On disk: a file is written under a name of its own, and renamed when it is whole. It carries a
  * checksum over all its bytes, verified when this cache first meets it, and again when its size,
@@ -36,8 +36,8 @@
  *    keep it writable by its user alone. It is made with mode 0700.
  *  - Files are mapped. They are never changed in place by caches; whoever truncates one makes its
  *    readers crash (SIGBUS), as with every mapping.
- *  - Artifacts that are in use stay until they are released, whatever the budget. One that takes more
- *    than 70 % of the memory's budget is not kept in memory, of the disk's budget not on disk.
+ *  - Artifacts that are in use stay until they are released, whatever the budget. One that takes
+ *    more than 70 % of the memory's budget is not kept in memory, of the disk's budget not on disk.
  *  - In a forked child, artifacts in the hands of its parent's other threads are never released.
  *  - Not for signal handlers. Not for directories on file systems without rename, or of machines of
  *    another byte order: that is a miss, always.
@@ -69,15 +69,6 @@ struct ash_artifact {
     size_t len;
     void *owner; /* the cache's */
 };
-
-/*
- * Makes the artifact: `*data` is a block from ash_malloc or its family of at least `*len` bytes, which
- * belongs to the cache from then on; NULL for nothing if `*len` is 0. 0, or a negative errno, which
- * ash_artcache_get_or_build returns (a positive number is -ECANCELED). It may use this cache, but not
- * ask for its own key, which is -EDEADLK.
- */
-typedef int ash_artcache_build(const struct ash_artcache_key *key, void **data, size_t *len,
-                               void *user);
 
 enum {
     ASH_ARTCACHE_SYNC = 1, /* files and the directory are flushed (fsync) as they are written */
@@ -129,14 +120,20 @@ int ash_artcache_destroy(struct ash_artcache *cache);
  * The artifact of `key`, made by `build` if it is nowhere; `build` = NULL looks only. While another
  * thread makes it, waits `timeout_ns` nanoseconds at most (negative: for ever, 0: not at all).
  *
+ * `build` sets `*data` to a block from ash_malloc or its family of at least `*len` bytes, which
+ * belongs to the cache from then on, or to NULL if `*len` is 0. It returns 0, or a negative errno,
+ * which this call returns then (a positive number is -ECANCELED). It may use this cache, but not
+ * ask for its own key, which is -EDEADLK. The key that it is given is a copy.
+ *
  * 0, and `out` is to be released; -ENOENT if there is nothing and no `build`; -EAGAIN if another
  * thread makes it and `timeout_ns` is 0; -ETIMEDOUT; -EDEADLK; -ENOMEM; -EINVAL; what `build`
  * returned. Failing to write to disk is counted, not told. Cost: in memory about 60 ns for keys of
  * some dozens of bytes; on disk about 10 us, and a pass over the bytes at the first meeting.
  */
 int ash_artcache_get_or_build(struct ash_artcache *cache, const struct ash_artcache_key *key,
-                              ash_artcache_build *build, void *user, int64_t timeout_ns,
-                              struct ash_artifact *out);
+                              int (*build)(const struct ash_artcache_key *key, void **data,
+                                           size_t *len, void *user),
+                              void *user, int64_t timeout_ns, struct ash_artifact *out);
 
 /* Gives an artifact back and clears `a`. A cleared one is nothing. */
 void ash_artcache_release(struct ash_artcache *cache, struct ash_artifact *a);

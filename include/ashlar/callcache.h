@@ -14,9 +14,9 @@
  *
  * What is not in use goes first: entries are kept in the order they came; when room is needed the
  * oldest is dropped, unless it was read since it came (or since it was last spared): then it counts
- * as new. This is second chance, or CLOCK: it does as well as least recently used and needs no write
- * when an entry that was read already is read again (F. J. Corbato, A Paging Experiment with the
- * Multics System, 1968). A result also ends with its time to live, 300 s unless told otherwise.
+ * as new. This is second chance, or CLOCK: it does as well as least recently used and needs no
+ * write when an entry that was read already is read again (F. J. Corbato, A Paging Experiment with
+ * the Multics System, 1968). A result also ends with its time to live, 300 s unless told otherwise.
  *
  * Threads: every function may be called by any thread at any time. The cache is made of shards.
  * Readers take no lock: they read, and look whether a writer was at the shard meanwhile; after
@@ -83,12 +83,12 @@ struct ash_callcache *ash_callcache_create(const char *name,
 int ash_callcache_destroy(struct ash_callcache *cache);
 
 /*
- * Looks for the result of `function` with the `args_len` bytes at `args` (NULL if none). `*len` says
- * how many bytes `result` takes, and then how many there are.
+ * Looks for the result of `function` with the `args_len` bytes at `args` (NULL if none). `*len`
+ * says how many bytes `result` takes, and then how many there are.
  *
- * 0; -ENOENT when it is not there; -ENOBUFS when it is longer than `*len`, which says then how long;
- * -EINVAL. Unless it is 0, what `result` holds is not defined. Cost: about 20 ns for short arguments
- * and results.
+ * 0; -ENOENT when it is not there; -ENOBUFS when it is longer than `*len`, which says then how
+ * long; -EINVAL. Unless it is 0, what `result` holds is not defined. Cost: about 20 ns for short
+ * arguments and results.
  */
 int ash_callcache_get(struct ash_callcache *cache, uint64_t function, const void *args,
                       size_t args_len, void *result, size_t *len);
@@ -106,8 +106,8 @@ int ash_callcache_invalidate(struct ash_callcache *cache, uint64_t function, con
                              size_t args_len);
 
 /*
- * Drops all results of `function` whose arguments begin with the `len` bytes at `prefix`; with `len`
- * 0 those are all. How many, or -EINVAL. Cost: a walk over the cache, some 10 ns an entry.
+ * Drops all results of `function` whose arguments begin with the `len` bytes at `prefix`; with
+ * `len` 0 those are all. How many, or -EINVAL. Cost: a walk over the cache, some 10 ns an entry.
  */
 int64_t ash_callcache_invalidate_prefix(struct ash_callcache *cache, uint64_t function,
                                         const void *prefix, size_t len);

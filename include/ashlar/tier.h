@@ -3,8 +3,8 @@
  *
  * Every function has a counter of its calls. At a threshold, and when it has been in its tier for a
  * while (the cool-down), the program's `compile` is called for the next tier: once, whichever and
- * however many threads run the function; in the thread that made the call or on an executor. When it
- * fails, the function stays where it is and is tried again later, each time after twice as long.
+ * however many threads run the function; in the thread that made the call or on an executor. When
+ * it fails, the function stays where it is and is tried again later, each time after twice as long.
  *
  *     tier   left at (calls)   not sooner than, in this tier
  *      0          100             10 ms
@@ -27,9 +27,9 @@
  * forgotten and come up again at a later call.
  *
  * Caveats:
- *  - A call is counted without a locked instruction: when several threads count the same function in
- *    the same instant, some of these calls are lost. So a threshold may be reached late, never early.
- *    Counters for each thread would not lose any, and cost a look-up at each call.
+ *  - A call is counted without a locked instruction: when several threads count the same function
+ *    in the same instant, some of these calls are lost. So a threshold may be reached late, never
+ *    early. Counters for each thread would not lose any, and cost a look-up at each call.
  *  - Thresholds are looked at again every 1/8 of the calls while a cool-down has not passed, so it
  *    may be overstepped by that much of the function's running.
  *  - Generated code may count by itself: raise `calls`, and call ash_tier_hot when it has reached
@@ -53,8 +53,10 @@ struct ash_tier;
 
 enum { ASH_TIER_MAX = 8 };
 
-/* A registered function's counter. The library's memory; programs read and write it by the functions
- * below alone, generated code as described above. */
+/*
+ * A registered function's counter. The library's memory; programs read and write it by the
+ * functions below alone, generated code as described above.
+ */
 struct ash_tier_fn {
     uint64_t calls; /* since it was registered */
     uint64_t limit; /* at which count ash_tier_hot is to be called */
@@ -71,8 +73,8 @@ struct ash_tier_config {
     void *user;     /* handed to `compile` */
     unsigned tiers; /* 2 to ASH_TIER_MAX; 0 for 4 */
     /*
-     * For leaving tier i: calls in all, rising; 0 for 100 times 10 to the i. Nanoseconds in the tier;
-     * 0 for 10 ms times 10 to the i, negative for none at all.
+     * For leaving tier i: calls in all, rising; 0 for 100 times 10 to the i. Nanoseconds in the
+     * tier; 0 for 10 ms times 10 to the i, negative for none at all.
      */
     uint64_t calls[ASH_TIER_MAX - 1];
     int64_t cooldown_ns[ASH_TIER_MAX - 1];
@@ -105,8 +107,8 @@ struct ash_tier_stats {
 struct ash_tier *ash_tier_create(const char *name, const struct ash_tier_config *config);
 
 /*
- * Ends it with all functions that are still registered: 0, -EBUSY while one of them is being compiled
- * or waits for it (nothing is changed then), -EINVAL for NULL.
+ * Ends it with all functions that are still registered: 0, -EBUSY while one of them is being
+ * compiled or waits for it (nothing is changed then), -EINVAL for NULL.
  */
 int ash_tier_destroy(struct ash_tier *tier);
 
@@ -135,8 +137,8 @@ static inline unsigned ash_tier_level(const struct ash_tier_fn *fn)
 }
 
 /*
- * Counts a call, and returns the tier to run it in, which this very call may have raised. Cost: less
- * than 1 ns.
+ * Counts a call, and returns the tier to run it in, which this very call may have raised. Cost:
+ * less than 1 ns.
  */
 static inline unsigned ash_tier_hit(struct ash_tier_fn *fn)
 {
@@ -149,15 +151,15 @@ static inline unsigned ash_tier_hit(struct ash_tier_fn *fn)
 
 /*
  * Puts a function back into a lower tier, because an assumption that it was compiled under does not
- * hold: its calls count from here anew, and its next cool-down lasts twice as long as the one before.
- * 0; -EBUSY while it is being compiled; -EINVAL for NULL or a tier that is not lower.
+ * hold: its calls count from here anew, and its next cool-down lasts twice as long as the one
+ * before. 0; -EBUSY while it is being compiled; -EINVAL for NULL or a tier that is not lower.
  */
 int ash_tier_demote(struct ash_tier_fn *fn, unsigned tier);
 
 /* Reads the figures: 0, or -EINVAL. Cost: a walk over the functions. */
 int ash_tier_stats(struct ash_tier *tier, struct ash_tier_stats *out);
 
-/* Writes figures and functions as text: 0, -ENOMEM, -EINVAL or the errno of the write that failed. */
+/* Writes figures and functions as text: 0, -ENOMEM, -EINVAL or the errno of the failed write. */
 int ash_tier_dump(struct ash_tier *tier, int fd);
 
 #ifdef __cplusplus

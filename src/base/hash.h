@@ -3,8 +3,8 @@
  * a step; from 128 bytes on in four independent lanes, so that the multiplications overlap (about
  * 10 bytes a cycle). Not cryptographic: whoever looks something up by a hash compares the key too.
  *
- * The result is the same on every machine of one byte order and is stored in files: a change here is
- * a change of the format of artifacts (vm/artdisk).
+ * The result is the same on every machine of one byte order and is stored in files: a change here
+ * is a change of the format of artifacts (vm/artdisk).
  */
 #ifndef ASH_HASH_H
 #define ASH_HASH_H

@@ -3,8 +3,8 @@
  * some dozens of instructions. Taking and giving back a free lock are one locked instruction each
  * (about 5 ns); a lock that stays taken is waited for in the kernel. Zeroed memory is a free lock.
  *
- * Nobody calls out, allocates or makes a system call for files while holding one; a fork waits for
- * them (os/os_fork).
+ * Nobody calls the program or waits for anything while holding one; a fork waits for them
+ * (os/os_fork).
  */
 #ifndef ASH_OS_LOCK_H
 #define ASH_OS_LOCK_H

@@ -1,20 +1,16 @@
 /*
- * Compiled artifacts (ashlar/artcache.h): the index in memory, and who builds.
+ * Compiled artifacts (ashlar/artcache.h): who finds and who builds.
  *
- *  1. The index is made of shards by the key's hash: a lock, a table of chains, and a list in order
- *     of use. A hit takes the shard's lock, a reference, and moves the artifact to the list's end.
+ *  1. A hit takes the shard's lock (vm/artindex), a reference, and moves the artifact to the end of
+ *     the list.
  *  2. Whoever finds nothing puts an artifact in that is BUILDING, and is its maker; with no lock
- *     held it looks on disk, else builds. All others find it, take a reference and wait. So there is
- *     one maker for a key at any time.
- *  3. The maker publishes the artifact (READY) before it writes the file: nobody waits for the disk.
- *     If it has nothing to publish, the artifact leaves the index as FAILED, and those who waited
- *     begin anew; the first of them is the next maker.
- *  4. When the budget is exceeded, the one that was used longest ago, over all shards, leaves, until
- *     70 % are left; those in use stay. Only the index and the lock give out references: what nobody
- *     but the index has, and was taken out under the lock, nobody can get.
+ *     held it looks on disk (vm/artdisk), else builds. All others find it, take a reference and
+ *     wait. So there is one maker for a key at any time.
+ *  3. The maker publishes the artifact (READY) before it writes the file: nobody waits for the
+ *     disk. If it has nothing to publish, the artifact leaves the index as FAILED, and those who
+ *     waited begin anew; the first of them is the next maker.
  *
- * Rejected: one lock and one list for all (readers of different keys would wait for each other),
- * building under the shard's lock (a build takes milliseconds, and may use the cache).
+ * Rejected: building under the shard's lock; a build takes milliseconds, and may use the cache.
  */
 #include "ashlar/artcache.h"
 
@@ -26,20 +22,17 @@
 #include "os/os_file.h"
 #include "os/os_fork.h"
 #include "vm/artdisk.h"
-#include "vm/artifact.h"
+#include "vm/artindex.h"
 #include "vm/tally.h"
 
 #include <errno.h>
 
 enum {
-    SHARDS = 16,
-    BUCKETS_FIRST = 64,
     MEMORY_DEFAULT = 64 * 1024 * 1024,
     DISK_DEFAULT = 256 * 1024 * 1024,
     FILES_DEFAULT = 4096,
     KEEP_PERCENT = 70,
     TOUCH_MS = 60 * 1000,
-    OLDEST_TRIED = 64, /* artifacts in use at the end of a list that are passed over */
 };
 
 enum count {
@@ -53,155 +46,25 @@ enum count {
     COUNT_EVICTED,
 };
 
-struct shard {
-    ASH_LINE_ALIGNED struct os_lock lock;
-    struct artifact **bucket; /* under the lock, like all below */
-    size_t buckets;           /* a power of two */
-    size_t count;
-    struct artifact *newest;
-    struct artifact *oldest;
-};
-
 struct ash_artcache {
     size_t max_bytes;           /* const */
     _Atomic(uint64_t) bytes;    /* atomic: of what is READY in the index */
     _Atomic(uint64_t) timeouts; /* atomic: a count; the others are in the tally */
     struct os_fork fork;
     char name[NAME_CAP]; /* const */
-    struct shard shard[SHARDS];
+    struct artindex index;
     struct tally tally;
     struct artdisk disk;
 };
 
-static struct shard *shard_of(struct ash_artcache *c, const uint64_t hash[2])
-{
-    return &c->shard[hash[1] % SHARDS];
-}
-
-/* ---- a shard; its lock is held ---- */
-
-/* The link that leads to the key's artifact; one that holds NULL if it is not there. */
-static struct artifact **shard_find(struct shard *s, const struct ash_artcache_key *key,
-                                    const uint64_t hash[2])
-{
-    struct artifact **link = &s->bucket[hash[0] & (s->buckets - 1)];
-    while (*link != NULL && !artifact_is(*link, key, hash))
-        link = &(*link)->next;
-    return link;
-}
-
-static void list_add(struct shard *s, struct artifact *a)
-{
-    a->older = s->newest;
-    a->newer = NULL;
-    if (s->newest != NULL)
-        s->newest->newer = a;
-    else
-        s->oldest = a;
-    s->newest = a;
-}
-
-static void list_remove(struct shard *s, struct artifact *a)
-{
-    if (a->newer != NULL)
-        a->newer->older = a->older;
-    else
-        s->newest = a->older;
-    if (a->older != NULL)
-        a->older->newer = a->newer;
-    else
-        s->oldest = a->newer;
-}
-
-static void shard_add(struct shard *s, struct artifact *a)
-{
-    struct artifact **link = &s->bucket[a->hash[0] & (s->buckets - 1)];
-    a->next = *link;
-    *link = a;
-    s->count++;
-}
-
-static void shard_unlink(struct shard *s, struct artifact *a)
-{
-    *shard_find(s, &a->key, a->hash) = a->next;
-    s->count--;
-}
-
-/* Takes a READY artifact out; its reference is the caller's. */
-static void shard_take(struct ash_artcache *c, struct shard *s, struct artifact *a)
-{
-    shard_unlink(s, a);
-    list_remove(s, a);
-    sub_relaxed(&c->bytes, artifact_bytes(a));
-}
-
-/* Doubles the table when chains grow; without memory they just grow. */
-static void shard_grow(struct shard *s)
-{
-    if (s->count < s->buckets)
-        return;
-    struct artifact **old = s->bucket, **wide = ash_calloc(2 * s->buckets, sizeof *wide);
-    if (wide == NULL)
-        return;
-    s->bucket = wide;
-    s->buckets *= 2;
-    for (size_t i = 0; i < s->buckets / 2; i++)
-        for (struct artifact *a = old[i], *next; a != NULL; a = next) {
-            struct artifact **link = &wide[a->hash[0] & (s->buckets - 1)];
-            next = a->next;
-            a->next = *link;
-            *link = a;
-        }
-    ash_free(old);
-}
-
-/* The artifact that nobody uses and was used longest ago; NULL if there is none in reach. */
-static struct artifact *shard_oldest(const struct shard *s)
-{
-    struct artifact *a = s->oldest;
-    for (unsigned i = 0; a != NULL && i < OLDEST_TRIED; i++, a = a->newer)
-        if (load_relaxed(&a->refs) == 1)
-            return a;
-    return NULL;
-}
-
-/* ---- the budget of memory ---- */
-
-/* The shard whose oldest is the oldest of all; NULL if all is in use. */
-static struct shard *pick(struct ash_artcache *c)
-{
-    struct shard *best = NULL;
-    uint64_t best_ms = UINT64_MAX;
-    for (unsigned i = 0; i < SHARDS; i++) {
-        struct shard *s = &c->shard[i];
-        os_lock(&s->lock);
-        const struct artifact *a = shard_oldest(s);
-        if (a != NULL && a->used_ms < best_ms) {
-            best_ms = a->used_ms;
-            best = s;
-        }
-        os_unlock(&s->lock);
-    }
-    return best;
-}
-
 static void evict_to(struct ash_artcache *c, size_t bytes)
 {
-    struct shard *s;
-    while (load_relaxed(&c->bytes) > bytes && (s = pick(c)) != NULL) {
-        os_lock(&s->lock);
-        struct artifact *a = shard_oldest(s);
-        if (a != NULL)
-            shard_take(c, s, a);
-        os_unlock(&s->lock);
-        if (a != NULL) {
-            artifact_unref(a);
-            tally_add(&c->tally, COUNT_EVICTED, 1);
-        }
-    }
+    tally_add(&c->tally, COUNT_EVICTED, artindex_shrink(&c->index, bytes));
 }
 
 /* ---- getting ---- */
+
+typedef int build_fn(const struct ash_artcache_key *key, void **data, size_t *len, void *user);
 
 /* The caller's reference goes over to the slice. */
 static int hand_out(struct ash_artcache *c, struct artifact *a, struct ash_artifact *out)
@@ -212,7 +75,7 @@ static int hand_out(struct ash_artcache *c, struct artifact *a, struct ash_artif
 }
 
 /* What `build` makes. */
-static int build_into(struct artifact *a, ash_artcache_build *build, void *user)
+static int build_into(struct artifact *a, build_fn *build, void *user)
 {
     void *data = NULL;
     size_t len = 0;
@@ -240,16 +103,13 @@ static size_t keep_bytes(const struct ash_artcache *c)
  */
 static void publish(struct ash_artcache *c, struct artifact *a, bool made)
 {
-    struct shard *s = shard_of(c, a->hash);
+    struct artshard *s = artindex_shard(&c->index, a->hash);
     bool keep = made && artifact_bytes(a) <= keep_bytes(c);
     os_lock(&s->lock);
     if (keep) {
-        a->used_ms = a->touched_ms = os_clock_ms();
-        list_add(s, a);
-        add_relaxed(&c->bytes, artifact_bytes(a));
-        shard_grow(s);
+        artshard_keep(&c->index, s, a);
     } else {
-        shard_unlink(s, a);
+        artshard_drop(s, a);
     }
     artifact_settle(a, made ? ARTIFACT_READY : ARTIFACT_FAILED);
     os_unlock(&s->lock);
@@ -259,7 +119,7 @@ static void publish(struct ash_artcache *c, struct artifact *a, bool made)
 }
 
 /* The maker's part: rules 2 and 3. Its reference goes to `out`, or is given back. */
-static int make(struct ash_artcache *c, struct artifact *a, ash_artcache_build *build, void *user,
+static int make(struct ash_artcache *c, struct artifact *a, build_fn *build, void *user,
                 struct ash_artifact *out)
 {
     bool loaded = artdisk_load(&c->disk, a);
@@ -273,7 +133,7 @@ static int make(struct ash_artcache *c, struct artifact *a, ash_artcache_build *
     }
     if (!loaded)
         artdisk_store(&c->disk, a);
-    if (load_relaxed(&c->bytes) > c->max_bytes)
+    if (load_relaxed(&c->index.bytes) > c->max_bytes)
         evict_to(c, keep_bytes(c));
     if (loaded)
         tally_add(&c->tally, COUNT_DISK, 1);
@@ -281,16 +141,13 @@ static int make(struct ash_artcache *c, struct artifact *a, ash_artcache_build *
 }
 
 /* A hit; the shard's lock is held, and given back. */
-static int hit(struct ash_artcache *c, struct shard *s, struct artifact *a,
+static int hit(struct ash_artcache *c, struct artshard *s, struct artifact *a,
                struct ash_artifact *out)
 {
     uint64_t now = os_clock_ms();
     artifact_ref(a);
     a->used_ms = now;
-    if (s->newest != a) {
-        list_remove(s, a);
-        list_add(s, a);
-    }
+    artshard_renew(s, a);
     bool touch = now - a->touched_ms > TOUCH_MS;
     if (touch)
         a->touched_ms = now;
@@ -332,7 +189,7 @@ static bool key_valid(const struct ash_artcache_key *key)
 }
 
 ASH_API int ash_artcache_get_or_build(struct ash_artcache *c, const struct ash_artcache_key *key,
-                                      ash_artcache_build *build, void *user, int64_t timeout_ns,
+                                      build_fn *build, void *user, int64_t timeout_ns,
                                       struct ash_artifact *out)
 {
     uint64_t hash[2], begin = 0;
@@ -340,10 +197,10 @@ ASH_API int ash_artcache_get_or_build(struct ash_artcache *c, const struct ash_a
     if (c == NULL || out == NULL || !key_valid(key))
         return -EINVAL;
     artifact_hash(key, hash);
-    struct shard *s = shard_of(c, hash);
+    struct artshard *s = artindex_shard(&c->index, hash);
     for (;;) {
         os_lock(&s->lock);
-        struct artifact *a = *shard_find(s, key, hash);
+        struct artifact *a = artshard_find(s, key, hash);
         if (a != NULL && load_relaxed(&a->state) == ARTIFACT_READY) { /* set under the lock */
             int status = hit(c, s, a, out);
             if (mine != NULL)
@@ -352,7 +209,7 @@ ASH_API int ash_artcache_get_or_build(struct ash_artcache *c, const struct ash_a
         }
         if (a == NULL && mine != NULL) {
             artifact_ref(mine); /* the index's */
-            shard_add(s, mine);
+            artshard_add(s, mine);
             os_unlock(&s->lock);
             return make(c, mine, build, user, out);
         }
@@ -393,12 +250,12 @@ ASH_API int ash_artcache_remove(struct ash_artcache *c, const struct ash_artcach
     if (c == NULL || !key_valid(key))
         return -EINVAL;
     artifact_hash(key, hash);
-    struct shard *s = shard_of(c, hash);
+    struct artshard *s = artindex_shard(&c->index, hash);
     os_lock(&s->lock);
-    struct artifact *a = *shard_find(s, key, hash);
+    struct artifact *a = artshard_find(s, key, hash);
     bool busy = a != NULL && load_relaxed(&a->state) == ARTIFACT_BUILDING; /* under the lock */
     if (a != NULL && !busy)
-        shard_take(c, s, a);
+        artshard_take(&c->index, s, a);
     os_unlock(&s->lock);
     if (busy)
         return -EBUSY;
@@ -427,22 +284,8 @@ static struct ash_artcache *cache_of_fork(struct os_fork *self)
 static void cache_hold(struct os_fork *self)
 {
     struct ash_artcache *c = cache_of_fork(self);
-    for (unsigned i = 0; i < SHARDS; i++)
-        os_lock(&c->shard[i].lock);
-}
-
-/* In the child: what other threads were making is nobody's. Their references stay as they are. */
-static void shard_forget_makers(struct shard *s)
-{
-    for (size_t i = 0; i < s->buckets; i++)
-        for (struct artifact **link = &s->bucket[i], *a; (a = *link) != NULL;) {
-            if (load_relaxed(&a->state) != ARTIFACT_BUILDING || a->maker == os_fork_self()) {
-                link = &a->next;
-                continue;
-            }
-            *link = a->next;
-            s->count--;
-        }
+    for (unsigned i = 0; i < ARTINDEX_SHARDS; i++)
+        os_lock(&c->index.shard[i].lock);
 }
 
 static void cache_release(struct os_fork *self, bool child)
@@ -450,24 +293,17 @@ static void cache_release(struct os_fork *self, bool child)
     struct ash_artcache *c = cache_of_fork(self);
     if (child)
         c->disk.look = (struct os_lock){.word = LOCK_FREE}; /* not held over a fork: may be taken */
-    for (unsigned i = 0; i < SHARDS; i++) {
+    for (unsigned i = 0; i < ARTINDEX_SHARDS; i++) {
         if (child)
-            shard_forget_makers(&c->shard[i]);
-        os_unlock(&c->shard[i].lock);
+            artshard_forget_makers(&c->index.shard[i]);
+        os_unlock(&c->index.shard[i].lock);
     }
 }
 
 /* Gives all of it back; nothing is in use. */
 static void cache_free(struct ash_artcache *c)
 {
-    for (unsigned i = 0; i < SHARDS; i++) {
-        struct shard *s = &c->shard[i];
-        for (struct artifact *a = s->newest, *older; a != NULL; a = older) {
-            older = a->older;
-            artifact_unref(a);
-        }
-        ash_free(s->bucket);
-    }
+    artindex_fini(&c->index);
     artdisk_close(&c->disk);
     ash_free(c);
 }
@@ -479,12 +315,8 @@ static int cache_init(struct ash_artcache *c, const struct ash_artcache_config *
     int status = artdisk_open(
         &c->disk, config->dir, config->disk_bytes != 0 ? config->disk_bytes : DISK_DEFAULT,
         config->disk_files != 0 ? config->disk_files : FILES_DEFAULT, config->flags);
-    for (unsigned i = 0; i < SHARDS; i++) {
-        c->shard[i].buckets = BUCKETS_FIRST;
-        c->shard[i].bucket = ash_calloc(BUCKETS_FIRST, sizeof(struct artifact *));
-        if (c->shard[i].bucket == NULL)
-            status = -ENOMEM;
-    }
+    if (!artindex_init(&c->index))
+        status = -ENOMEM;
     return status == 0 ? os_fork_add(&c->fork) : status;
 }
 
@@ -523,17 +355,8 @@ ASH_API int ash_artcache_destroy(struct ash_artcache *c)
 {
     if (c == NULL)
         return -EINVAL;
-    bool busy = in_use(c) > 0;
-    for (unsigned i = 0; i < SHARDS && !busy; i++) {
-        struct shard *s = &c->shard[i];
-        size_t ready = 0;
-        os_lock(&s->lock);
-        for (const struct artifact *a = s->newest; a != NULL; a = a->older)
-            ready++;
-        busy = ready != s->count; /* the others are being made */
-        os_unlock(&s->lock);
-    }
-    if (busy)
+    size_t ready, count = artindex_count(&c->index, &ready);
+    if (in_use(c) > 0 || ready != count) /* those that are not are being made */
         return -EBUSY;
     os_fork_remove(&c->fork);
     cache_free(c);
@@ -547,6 +370,7 @@ ASH_API int ash_artcache_stats(struct ash_artcache *c, struct ash_artcache_stats
     if (c == NULL || out == NULL || out->struct_size < sizeof *out)
         return -EINVAL;
     struct artdisk *d = &c->disk;
+    size_t ready;
     *out = (struct ash_artcache_stats){
         .struct_size = out->struct_size,
         .hits = tally_sum(&c->tally, COUNT_HIT),
@@ -559,16 +383,12 @@ ASH_API int ash_artcache_stats(struct ash_artcache *c, struct ash_artcache_stats
         .disk_evictions = load_relaxed(&d->evictions),
         .damaged = load_relaxed(&d->damaged),
         .disk_errors = load_relaxed(&d->errors),
-        .bytes = load_relaxed(&c->bytes),
+        .entries = artindex_count(&c->index, &ready),
+        .bytes = load_relaxed(&c->index.bytes),
         .in_use = in_use(c),
         .disk_files = load_relaxed(&d->files) + load_relaxed(&d->new_files),
         .disk_bytes = load_relaxed(&d->bytes) + load_relaxed(&d->new_bytes),
     };
-    for (unsigned i = 0; i < SHARDS; i++) {
-        os_lock(&c->shard[i].lock);
-        out->entries += c->shard[i].count;
-        os_unlock(&c->shard[i].lock);
-    }
     return 0;
 }
 

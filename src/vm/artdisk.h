@@ -14,8 +14,8 @@
  *     systems.
  *  4. Budgets are looked after by whoever writes: when the files known of and those written since
  *     exceed one, or those written since are 1/16 of it (other processes write too), the directory
- *     is read and the files that were used longest ago are removed until 70 % are left. Two processes
- *     that do so at once remove the same files.
+ *     is read and the files that were used longest ago are removed until 70 % are left. Two
+ *     processes that do so at once remove the same files.
  *
  * Rejected: one file for all (needs a lock between processes and a story for its repair), an index
  * file (likewise; a directory is one).

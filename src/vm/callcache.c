@@ -1,8 +1,8 @@
 /*
  * Results of pure calls (ashlar/callcache.h): the shards of vm/ringlog behind one hash.
  *
- * The hash's low bits choose the shard, its high ones the slot, so neither depends on the other. Hits
- * and misses are counted for each thread; what happens under a shard's lock is counted there.
+ * The hash's low bits choose the shard, its high ones the slot, so neither depends on the other.
+ * Hits and misses are counted for each thread; what happens under a shard's lock is counted there.
  */
 #include "ashlar/callcache.h"
 

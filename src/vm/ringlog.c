@@ -333,8 +333,8 @@ static void append(struct ringlog *r, const struct ringlog_key *key, const void 
 }
 
 /*
- * Asks for the lines that the next put will need: where it writes, and the slot of the entry that it
- * drops. Each would be a miss: with many shards no prefetcher of the processor sees the order.
+ * Asks for the lines that the next put will need: where it writes, and the slot of the entry that
+ * it drops. Each would be a miss: with many shards no prefetcher of the processor sees the order.
  */
 static void look_ahead(const struct ringlog *r)
 {

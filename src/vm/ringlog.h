@@ -7,8 +7,8 @@
  *  1. An entry is {hash, lengths, function, end of life, arguments, result}, whole words, and never
  *     straddles the ring's end. Entries lie in the order they came, so those to be dropped are read
  *     one behind the other, and there is nothing to allocate or to free.
- *  2. An entry is live if a slot leads to it; else it is dead, and its room comes back when the tail
- *     has come to it.
+ *  2. An entry is live if a slot leads to it; else it is dead, and its room comes back when the
+ *     tail has come to it.
  *  3. The tail drops the oldest, unless its slot says that it was read: then it moves to the head,
  *     as not read. It always fits: the room that it leaves is next to the free room, or the end of
  *     the ring is. A put spares at most RINGLOG_SPARED entries, which bounds its time.
@@ -68,7 +68,7 @@ enum ringlog_answer { RINGLOG_MISS, RINGLOG_HIT, RINGLOG_EXPIRED, RINGLOG_LONGER
 /* Words that an entry takes. */
 size_t ringlog_words(size_t args_len, size_t len);
 
-/* A ring of `words`, less than RINGLOG_WORDS, and `live_most` entries: false when there is no memory. */
+/* A ring of `words`, less than RINGLOG_WORDS, and `live_most` entries: false without memory. */
 bool ringlog_init(struct ringlog *r, size_t words, size_t live_most);
 void ringlog_fini(struct ringlog *r);
 

@@ -1,9 +1,9 @@
 /*
- * Counters that many threads raise and that are exact at rest. Each of the first TALLY_LINES threads
- * that count anything has a line of its own and raises it by a load and a store (0.3 ns); all later
- * ones share the last line, by a locked add (5 ns). Lines of ended threads are not given again.
- * Rejected: one locked add for all (5 ns, and a line that moves between processors), and plain
- * stores to a shared word, which lose counts.
+ * Counters that many threads raise and that are exact at rest. Each of the first TALLY_LINES
+ * threads that count anything has a line of its own and raises it by a load and a store (0.3 ns);
+ * all later ones share the last line, by a locked add (5 ns). Lines of ended threads are not given
+ * again. Rejected: one locked add for all (5 ns, and a line that moves between processors), and
+ * plain stores to a shared word, which lose counts.
  */
 #ifndef ASH_TALLY_H
 #define ASH_TALLY_H

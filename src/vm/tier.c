@@ -6,9 +6,9 @@
  *  2. At the limit, whoever turns `state` from IDLE to QUEUED owns the function; all others go on.
  *     The owner alone reads and writes the owner's fields and sets the limit. If the function is
  *     not due (the cool-down, an earlier owner), it moves the limit on and is IDLE again.
- *  3. If it is due the limit becomes the largest number, so nobody comes this way meanwhile, and the
- *     job is run, or handed to `spawn` with the ownership. The job turns QUEUED into RUNNING: a job
- *     that does not succeed in that is a stale one of before a fork, and does nothing.
+ *  3. If it is due the limit becomes the largest number, so nobody comes this way meanwhile, and
+ *     the job is run, or handed to `spawn` with the ownership. The job turns QUEUED into RUNNING: a
+ *     job that does not succeed in that is a stale one of before a fork, and does nothing.
  *  4. The end of a job: tier, then the new limit, then IDLE. Each transition is one ownership, and
  *     an ownership decides by what it reads itself: so each happens exactly once.
  *

@@ -1,6 +1,6 @@
 /*
- * Results of pure calls (ashlar/callcache.h). The first test is how a program uses the cache; then each function with its
- * errors, the order of eviction, threads against a model of what each result must be, and fork.
+ * Results of pure calls (ashlar/callcache.h). The first test is how a program uses the cache; then each function with
+ * its errors, the order of eviction, threads against a model of what each result must be, and fork.
  */
 #include "ashlar/layers.h"
 #include "ashlar/malloc.h"
@@ -468,13 +468,14 @@ static void test_memory(void)
     struct ash_stats before = {.struct_size = sizeof before}, after = before;
     ash_stats_get(&before);
     errno = 0;
-    ok(ash_callcache_create(NULL, ASH_CALLCACHE_CONFIG(.max_bytes = (size_t)1 << 46, .max_entries = 1 << 20, .shards = 256)) ==
-               NULL &&
+    ok(ash_callcache_create(
+           NULL, ASH_CALLCACHE_CONFIG(.max_bytes = (size_t)1 << 46, .max_entries = 1 << 20, .shards = 256)) == NULL &&
            (errno == ENOMEM || errno == EINVAL),
        "more than there is: refused");
     ash_limit_set(64 * MIB);
     errno = 0;
-    ok(ash_callcache_create(NULL, ASH_CALLCACHE_CONFIG(.max_bytes = (size_t)100 * MIB, .max_entries = 100000)) == NULL &&
+    ok(ash_callcache_create(NULL, ASH_CALLCACHE_CONFIG(.max_bytes = (size_t)100 * MIB, .max_entries = 100000)) ==
+               NULL &&
            errno == ENOMEM,
        "a limit in the middle of it: ENOMEM");
     ash_limit_set(0);
