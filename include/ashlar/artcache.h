@@ -127,7 +127,7 @@ int ash_artcache_destroy(struct ash_artcache *cache);
  *
  * 0, and `out` is to be released; -ENOENT if there is nothing and no `build`; -EAGAIN if another
  * thread makes it and `timeout_ns` is 0; -ETIMEDOUT; -EDEADLK; -ENOMEM; -EINVAL; what `build`
- * returned. Failing to write to disk is counted, not told. Cost: in memory about 60 ns for keys of
+ * returned. Failing to write to disk is counted, not told. Cost: in memory about 80 ns for keys of
  * some dozens of bytes; on disk about 10 us, and a pass over the bytes at the first meeting.
  */
 int ash_artcache_get_or_build(struct ash_artcache *cache, const struct ash_artcache_key *key,

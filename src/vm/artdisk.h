@@ -8,7 +8,7 @@
  *     name ending in ".art" is a whole file, unless power was lost or somebody damaged it.
  *  2. The checksum covers every byte but itself. What was verified (or written) here is remembered
  *     as one word of hashed inode, size and time, so a file is passed over once; on 1 MiB that
- *     takes 50 us, where opening and mapping take 8. Written files are stamped with the fine
+ *     takes 90 us, where opening and mapping take 10. Written files are stamped with the fine
  *     clock: later writes get the kernel's coarse one, so their times differ.
  *  3. Use is noted in the time of modification, at most once a minute; access times are off on most
  *     systems.

@@ -71,7 +71,9 @@ ASH_API int ash_callcache_get(struct ash_callcache *c, uint64_t function, const 
     if (c == NULL || len == NULL || (args == NULL && args_len > 0) || (result == NULL && *len > 0))
         return -EINVAL;
     struct ringlog_key key = key_make(c, function, args, args_len);
-    enum ringlog_answer answer = ringlog_get(shard_of(c, &key), &key, os_clock_ms(), result, len);
+    struct ringlog *shard = shard_of(c, &key);
+    ringlog_expect(shard, key.hash); /* while the clock is read */
+    enum ringlog_answer answer = ringlog_get(shard, &key, os_clock_ms(), result, len);
     switch (answer) {
     case RINGLOG_HIT:
         tally_add(&c->tally, COUNT_HIT, 1);
@@ -105,6 +107,7 @@ ASH_API int ash_callcache_put(struct ash_callcache *c, uint64_t function, const 
         ringlog_remove(shard, &key);
         return -EFBIG;
     }
+    ringlog_expect(shard, key.hash);
     uint64_t now = os_clock_ms(), ttl = ttl_ns != 0 ? ttl_ms(ttl_ns) : c->ttl_ms;
     ringlog_put(shard, &key, result, len, now, ttl == FOR_EVER ? FOR_EVER : now + ttl);
     tally_add(&c->tally, COUNT_PUT, 1);

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { ATTEMPTS = 4, TAG_SHIFT = 33 };
+enum { ATTEMPTS = 4 };
 
 #define SLOT_READ  ((uint64_t)1 << 32)
 #define SLOT_PLACE (SLOT_READ - 1)
@@ -31,7 +31,7 @@ size_t ringlog_slots(size_t live_most)
 /* Places count from 1 in slots, so that no slot of an entry is 0. */
 ASH_INLINE uint64_t slot_make(uint64_t hash, size_t place)
 {
-    return hash >> TAG_SHIFT << TAG_SHIFT | (place + 1);
+    return hash >> RINGLOG_TAG << RINGLOG_TAG | (place + 1);
 }
 
 ASH_INLINE size_t slot_place(uint64_t s)
@@ -41,7 +41,7 @@ ASH_INLINE size_t slot_place(uint64_t s)
 
 ASH_INLINE size_t slot_home(const struct ringlog *r, uint64_t s)
 {
-    return (size_t)(s >> TAG_SHIFT) & r->mask;
+    return (size_t)(s >> RINGLOG_TAG) & r->mask;
 }
 
 ASH_INLINE uint64_t word(const struct ringlog *r, size_t at)
@@ -149,7 +149,7 @@ ASH_INLINE size_t look_up(const struct ringlog *r, const struct ringlog_key *key
         *s = load_acquire(&r->slot[i]); /* pairs with slot_set */
         if (*s == 0)
             break;
-        if (*s >> TAG_SHIFT != key->hash >> TAG_SHIFT)
+        if (*s >> RINGLOG_TAG != key->hash >> RINGLOG_TAG)
             continue;
         *e = entry_at(r, slot_place(*s));
         if (entry_is(r, slot_place(*s), e, key))
