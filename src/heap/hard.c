@@ -209,9 +209,18 @@ static struct slab *chain_take(unsigned cls, void **block, unsigned *count, stru
     return s;
 }
 
-/* Sends blocks of one class home. */
+/*
+ * Sends blocks of one class home, whose slab may then be given back: their first words, where most
+ * writes after a free go, are looked at before.
+ */
 static void send_home(struct heap *h, unsigned cls, void **block, unsigned count)
 {
+    for (unsigned i = 0; i < count; i++)
+        __builtin_prefetch(block[i]);
+    for (unsigned i = 0; i < count; i++)
+        if (ASH_UNLIKELY(((const uint64_t *)block[i])[0] != 0 ||
+                         ((const uint64_t *)block[i])[1] != 0))
+            written(block[i], class_size(cls));
     while (count != 0) {
         struct chain c;
         struct slab *s = chain_take(cls, block, &count, &c);

@@ -161,10 +161,11 @@ static size_t up(size_t n, size_t align)
 /* Bytes that a small block needs for the request; more than SMALL when it is a large one. */
 static size_t small_need(size_t n, size_t align)
 {
-    n = n > 0 ? n : 1;
+    n = n > 0 || options.harden ? n : 1;
     if (n > SMALL || align > SMALL)
         return SMALL + 1;
-    return up(options.harden ? n + CANARY : n, align);
+    size_t need = up(options.harden ? n + CANARY : n, align);
+    return options.harden && need - n > UINT16_MAX ? SMALL + 1 : need;
 }
 
 unsigned model_class(size_t n, size_t align)
@@ -178,7 +179,7 @@ unsigned model_class(size_t n, size_t align)
 
 size_t model_holds(size_t n, size_t align)
 {
-    n = n > 0 ? n : 1;
+    n = n > 0 || options.harden ? n : 1;
     unsigned cls = model_class(n, align);
     return options.harden ? n : cls < model.classes ? model.sizes[cls] : up(n, os_page_size());
 }

@@ -307,7 +307,8 @@ static void op_look(struct input *in)
     if (b == NULL)
         return;
     model_check_content(b);
-    CHECK(malloc_usable_size(b->p) == b->holds && model_find(b->p + b->holds - 1) == b, "block %u", slot_of(b));
+    CHECK(malloc_usable_size(b->p) == b->holds &&
+              (b->holds == 0 || model_find(b->p + b->holds - 1) == b), "block %u", slot_of(b));
     free(NULL);
     ash_free_sized(NULL, 10);
     CHECK(ash_usable_size(NULL) == 0, "nothing holds something");

@@ -111,7 +111,7 @@ void op_wrong_size(struct input *in)
         fuzz_trace("thread %u: block %u freed with the alignment %zu\n", self, slot_of(b), align);
         free_aligned_sized(b->p, align, b->n);
         fuzz_expect_said("free_aligned_sized of %p with wrong alignment %zu", (void *)b->p, align);
-    } else if (!fits && !(options.harden && n == 0 && b->holds == 1)) {
+    } else if (!fits) {
         fuzz_trace("thread %u: block %u freed with the size %zu\n", self, slot_of(b), n);
         how % 3 == 1 ? free_sized(b->p, n) : ash_free_sized(b->p, n);
         fuzz_expect_said("free_sized of %p with wrong size %zu (block holds %zu)", (void *)b->p, n, b->holds);

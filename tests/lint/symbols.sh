@@ -1,7 +1,8 @@
 # What the library exports and needs: the public functions and nothing else, libc and nothing else, and no lock.
 . "$top_srcdir/tests/tap.sh"
+. "$top_srcdir/tests/lint/libraries.sh"
 nm -D --defined-only "$LIBASHLAR" | awk '{ print $3 }' | sed 's/@.*//' | sort >"$scratch/exported"
-cat "$top_srcdir"/include/ashlar/*.h | tr '\n' ' ' | grep -oE '\bash_[a-z_0-9]+\(' | tr -d '(' | sort -u >"$scratch/declared"
+declared_by libashlar >"$scratch/declared"
 is "$(grep '^ash_' "$scratch/exported" | diff - "$scratch/declared")" "" "every public function is exported, and no other ash_"
 family="malloc calloc realloc free reallocarray aligned_alloc posix_memalign memalign valloc pvalloc malloc_usable_size
 free_sized free_aligned_sized cfree"
@@ -42,10 +43,12 @@ is "$(awk '$2 == "os_yield" { print $1 }' "$scratch/needs" | tr '\n' ' ')" "boot
     "two may yield: the second of two first calls of a process, and statistics at exit, for a second at most"
 is "$(awk '$2 == "thread_boot" || $2 == "os_signal_handle" { print $1 }' "$scratch/needs" | tr '\n' ' ')" "boot dump " \
     "the exit key is made at boot alone, signals are handled for statistics alone"
-# The system calls that are made without libc. ppoll waits for a pipe that is full, in a write of statistics or a message.
-is "$(grep -rhoE '\bSYS_[a-z_0-9]+' "$top_srcdir/src" "$top_srcdir/preload" | sort -u | tr '\n' ' ')" \
-    "SYS_close SYS_fcntl SYS_futex SYS_getcwd SYS_getpid SYS_getrandom SYS_ioctl SYS_madvise SYS_memfd_create SYS_mmap SYS_mprotect SYS_mremap SYS_munmap SYS_openat SYS_ppoll \
-SYS_read SYS_rt_sigpending SYS_rt_sigprocmask SYS_rt_sigtimedwait SYS_sched_yield SYS_userfaultfd SYS_write " "the system calls are these"
+# The system calls that are made without libc; those of the layers are in symbols_layers.sh. ppoll waits for a pipe that
+# is full, in a write of statistics or a message.
+is "$(grep -rhoE --exclude=os_dir.c '\bSYS_[a-z_0-9]+' "$top_srcdir/src" "$top_srcdir/preload" | sort -u | tr '\n' ' ')" \
+    "SYS_close SYS_fcntl SYS_futex SYS_getcwd SYS_getpid SYS_getrandom SYS_ioctl SYS_madvise SYS_memfd_create SYS_mmap \
+SYS_mprotect SYS_mremap SYS_munmap SYS_openat SYS_ppoll SYS_read SYS_rt_sigpending SYS_rt_sigprocmask SYS_rt_sigtimedwait \
+SYS_sched_yield SYS_userfaultfd SYS_write " "the system calls are these"
 is "$(awk '$2 == "os_wait" || $2 == "os_wake" { print $1 }' "$scratch/needs" | tr '\n' ' ')" "" \
     "nothing of malloc's family waits for a futex"
 is "$(find "$top_builddir/src" "$top_builddir/preload" -name '*.o' ! -name '*operators.o' -exec nm -uA {} + | grep -E ' (dlsym|dlopen)')" \

@@ -1,0 +1,51 @@
+/*
+ * The files of one directory, by its descriptor: for what is kept from process to process. Nothing
+ * here sets errno or allocates; answers are 0 or a value, or a negative errno. All descriptors are
+ * closed on exec.
+ */
+#ifndef ASH_OS_DIR_H
+#define ASH_OS_DIR_H
+
+#include "base/base.h"
+
+struct os_dir_file {
+    uint64_t device;
+    uint64_t inode;
+    uint64_t size;
+    int64_t mtime_ns;
+    bool regular;
+};
+
+/* Opens a directory, made (0700) if it is not there; the descriptor, for os_close. */
+int os_dir_open(const char *path);
+
+/* Creates a file to write to (0600) that was not there; the descriptor. */
+int os_dir_create(int dir, const char *name);
+
+/* Opens a file to read, symbolic links excepted; the descriptor. */
+int os_dir_read(int dir, const char *name);
+
+/* In one step: `to` is the old file or the new one at any instant. */
+int os_dir_rename(int dir, const char *from, const char *to);
+int os_dir_remove(int dir, const char *name);
+
+/* Calls `fn` with each name, "." and ".." too. */
+int os_dir_each(int dir, void (*fn)(void *ctx, const char *name), void *ctx);
+
+int os_dir_look(int dir, const char *name, struct os_dir_file *out);
+int os_dir_look_fd(int fd, struct os_dir_file *out);
+
+/* Sets the time of modification. */
+int os_dir_stamp(int fd, int64_t mtime_ns);
+
+/* What was written is on the device, of a file or a directory. */
+int os_dir_sync(int fd);
+
+/* Maps the first `n` bytes of a file for reading; NULL when refused. For os_dir_unmap. */
+void *os_dir_map(int fd, size_t n);
+void os_dir_unmap(void *at, size_t n);
+
+/* Nanoseconds of the calendar, as files are stamped with. */
+int64_t os_dir_now(void);
+
+#endif

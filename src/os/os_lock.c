@@ -1,0 +1,20 @@
+#include "os/os_lock.h"
+
+#include "os/os_wait.h"
+
+enum { SPINS = 64 }; /* looks at a held word before sleeping: as long as a critical section */
+
+void os_lock_slow(struct os_lock *lock)
+{
+    for (unsigned i = 0; i < SPINS; i++)
+        if (load_relaxed(&lock->word) == LOCK_FREE && os_trylock(lock))
+            return;
+    /* From here on the word says that somebody may sleep, even if that is nobody any more. */
+    while (exchange_acquire(&lock->word, LOCK_AWAITED) != LOCK_FREE) /* as in os_trylock */
+        os_wait(&lock->word, LOCK_AWAITED, -1);
+}
+
+void os_unlock_slow(struct os_lock *lock)
+{
+    os_wake(&lock->word, 1);
+}
