@@ -33,7 +33,7 @@ nm -uA $archives | sed -E 's,^.*:(libfront_la-)?([a-z_]*)\.o: *[UwvV] ,\2 ,; s,@
 nm -gA --defined-only $archives | awk '{ print $NF }' | sort -u >"$scratch/own"
 is "$(awk 'NR == FNR { own[$1]; next } !($2 in own)' "$scratch/own" "$scratch/needs" |
     grep -vE ' (_*errno_location|_*environ|getauxval|__libc_stack_end|clock_gettime|_GLOBAL_OFFSET_TABLE_)$' |
-    grep -vE ' (bcmp|mem(chr|cmp|cpy|move|set)|str(chr|cspn|len|ncmp)|strnlen)$' |
+    grep -vE ' (bcmp|mem(chr|cmp|cpy|move|set)|str(chr|cmp|cspn|len|ncmp)|strnlen)$' |
     grep -v '^cover ' |
     grep -vE ' (__[a-z]*di2|__[a-z]*_chk|__stack_chk_.*|__aarch64_.*|_*gcov_.*|__(asan|ubsan|tsan|llvm)_.*)$' | tr '\n' ',')" \
     "check abort,glibc fflush,glibc fileno,glibc fprintf,glibc fwrite,glibc stderr,\
