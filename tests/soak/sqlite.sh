@@ -58,7 +58,7 @@ pid=$!
 watch $pid sqlite
 (
     end=$(($(date +%s) + seconds * 2 / 3)) i=0
-    while [ "$(date +%s)" -lt $end ] && kill -0 $pid; do
+    while { [ "$(date +%s)" -lt $end ] || [ $i -lt $((2 * ROUNDS)) ]; } && kill -0 $pid; do
         round $i
         until_true far turns $i
         i=$((i + 1))
