@@ -131,4 +131,6 @@ def all_workloads(directory, root):
         ("minisat", "minisat", ["minisat", "-verb=0", file("program.cnf", pigeons_cnf())]),
         ("redis", "redis-server", in_directory(REDIS)),
     ]
+    if not os.path.exists(os.path.join(root, ".git")):  # a distribution has no history
+        found = [entry for entry in found if entry[0] != "git"]
     return [(name, command) for name, program, command in found if shutil.which(program)]

@@ -5,13 +5,13 @@ name=ashlar-test-$$
 group=
 swap=
 enabled=
-enable() {
+add_memory() {
     echo +memory >"$1" && enabled=$1
 }
 # Version 2, where the controller may have to be enabled for groups below the root; then version 1. The file of the limit.
 if root=$(findmnt -nt cgroup2 -o TARGET 2>/dev/null | head -n 1) && [ -n "$root" ] &&
     grep -qw memory "$root/cgroup.controllers" 2>/dev/null &&
-    { grep -qw memory "$root/cgroup.subtree_control" || enable "$root/cgroup.subtree_control"; } 2>/dev/null; then
+    { grep -qw memory "$root/cgroup.subtree_control" || add_memory "$root/cgroup.subtree_control"; } 2>/dev/null; then
     group=$root/$name
     limit=memory.max
     swap=memory.swap.max

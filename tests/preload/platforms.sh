@@ -128,7 +128,7 @@ for sanitizer in thread address,undefined; do
 done
 if has valgrind; then
     printf '%s\n' '#!/bin/sh' 'exec valgrind -q --error-exitcode=9 "$@"' >"$scratch/memcheck" && chmod +x "$scratch/memcheck"
-    try "valgrind memcheck" "$scratch/memcheck" "$units api/test_ash" "$api" "$CC" -O1
+    try "valgrind memcheck" "$scratch/memcheck" "$units api/test_ash" "$api" "$CC" -O1 -gdwarf-4
 else
     skip "valgrind memcheck" "not installed"
 fi

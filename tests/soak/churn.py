@@ -3,9 +3,9 @@
 # its unit done again; where memory is limited, all of it is taken between two rounds and refused in the end.
 #
 #     churn.py                         the units once, by themselves
-#     churn.py SECONDS STATS DONE      rounds of all units until the time is over
+#     churn.py SECONDS STATS PATH      rounds of all units until the time is over
 #
-# The hashes of the units are printed; in all rounds they must be the same. Each round adds to the file DONE what is live
+# The hashes of the units are printed; in all rounds they must be the same. Each round adds to the file PATH what is live
 # at its end, by the statistics in the file STATS, and how many times memory was refused.
 import gc
 import hashlib
@@ -20,6 +20,7 @@ import time
 import zlib
 
 SEEDS = list(range(12))
+LEAST = 8  # rounds
 BLOCK = 1 << 20
 
 
@@ -112,13 +113,14 @@ def live(stats):
         return json.load(file)["totals"]["live_bytes"]
 
 
-def rounds(seconds, stats, done, first):
-    end, refused = time.monotonic() + seconds, 0
-    while time.monotonic() < end:
+def rounds(seconds, stats, path, first):
+    end, refused, done = time.monotonic() + seconds, 0, 0
+    while time.monotonic() < end or done < LEAST:
+        done += 1
         assert in_threads(SEEDS) == first
         assert in_processes(SEEDS[:3], kill=True) == first[:3]
         refused += hoard()
-        with open(done, "a") as file:
+        with open(path, "a") as file:
             print(live(stats), refused, file=file)
 
 

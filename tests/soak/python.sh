@@ -10,15 +10,15 @@ PYTHONMALLOC=malloc
 export PYTHONMALLOC
 $python "$top_srcdir/tests/soak/churn.py" >plain 2>&1
 is "$(wc -l <plain)" 12 "units without Ashlar"
-(ASHLAR_LIMIT=128M under python $python -W ignore "$top_srcdir/tests/soak/churn.py" "$seconds" python.json done) >loaded 2>&1 &
+(ASHLAR_LIMIT=128M under python $python -W ignore "$top_srcdir/tests/soak/churn.py" "$seconds" python.json hoarded) >loaded 2>&1 &
 pid=$!
 watch $pid python
 wait $pid
-ok $? "rounds under Ashlar: $(wc -l <done)"
+ok $? "rounds under Ashlar: $(wc -l <hoarded)"
 is "$(cat loaded)" "$(cat plain)" "the same hashes"
-is "$(tail -n 1 done | cut -d ' ' -f 2)" "$(wc -l <done)" "the limit was met in each"
+is "$(tail -n 1 hoarded | cut -d ' ' -f 2)" "$(wc -l <hoarded)" "the limit was met in each"
 flat python.rss 10 "the resident set"
-cut -d ' ' -f 1 done >live
+cut -d ' ' -f 1 hoarded >live
 flat live 5 "live memory"
 counted python.json "python"
 tap_done

@@ -6,8 +6,8 @@
 //     server SECONDS
 //
 // Memory may be refused anywhere, by ASHLAR_LIMIT or by a system that maps no more: what was begun is undone and begun
-// again. The last line says what happened. The exit status is 1 when a job was lost, doubled or damaged, or when more is
-// live at the end than at the beginning.
+// again. The first line says that it has begun, the last what happened. The exit status is 1 when a job was lost, doubled
+// or damaged, or when more is live at the end than at the beginning.
 #include "ashlar/stats.h"
 
 #include <algorithm>
@@ -69,9 +69,9 @@ struct Job {
     std::vector<size_t> numbers;
     std::map<std::string, std::unique_ptr<std::string>> fields;
 
-    explicit Job(uint64_t seed) : seed(seed)
+    explicit Job(uint64_t from) : seed(from)
     {
-        Random r(seed);
+        Random r(from);
         name = r.text(4 + r.below(200));
         for (size_t n = r.below(r.below(50) == 0 ? 20000 : 300); n > 0; n--)
             numbers.push_back(r.below(1000));
@@ -240,21 +240,19 @@ void hoard()
 
 void serve()
 {
-    std::vector<std::thread> producers, consumers;
+    std::array<std::thread, PRODUCERS + CONSUMERS> pool;
     queue.open();
-    for (unsigned i = 0; i < PRODUCERS; i++)
-        producers.emplace_back(succession, produce);
-    for (unsigned i = 0; i < CONSUMERS; i++)
-        consumers.emplace_back(succession, consume);
+    for (unsigned i = 0; i < pool.size(); i++)
+        pool[i] = insist([=] { return std::thread(succession, i < PRODUCERS ? produce : consume); });
     for (auto next = Clock::now() + 1s; next < end_time; next += 2s) {
         std::this_thread::sleep_until(next);
         hoard();
     }
-    for (auto &t : producers)
-        t.join();
-    queue.close();
-    for (auto &t : consumers)
-        t.join();
+    for (unsigned i = 0; i < pool.size(); i++) {
+        if (i == PRODUCERS)
+            queue.close();
+        pool[i].join();
+    }
     for (auto &shard : shards)
         while (!shard.sessions.empty())
             check(*shard.take(shard.sessions.begin()));
@@ -275,7 +273,9 @@ int main(int argc, char **argv)
     end_time = Clock::now();
     serve(); // nothing but its threads, so that libc has its records of them
     uint64_t before = live();
-    end_time += std::chrono::seconds(argc > 1 ? std::atoi(argv[1]) : 5);
+    std::puts("serving");
+    std::fflush(stdout);
+    end_time = Clock::now() + std::chrono::seconds(argc > 1 ? std::atoi(argv[1]) : 5);
     serve();
     uint64_t after = live();
     bool same = made.count == checked.count && made.sum == checked.sum;

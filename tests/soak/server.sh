@@ -7,11 +7,11 @@ program=$top_builddir/tests/soak/server
 cd "$scratch" || exit 99
 ASHLAR_LIMIT=64M
 export ASHLAR_LIMIT
-(under limited "$program" $((seconds * 2 / 3))) >out 2>&1 &
+(under limited "$program" $((seconds * 2 / 3))) >limited 2>&1 &
 pid=$!
 watch $pid limited
 wait $pid
-ok $? "under a limit: $(tail -n 1 out)"
+ok $? "under a limit: $(tail -n 1 limited)"
 unset ASHLAR_LIMIT
 flat limited.rss 10 "its resident set"
 counted limited.json "under a limit"
@@ -19,17 +19,17 @@ counted limited.json "under a limit"
 ok $? "the limit was met: $(total limited.json limit_hits) times"
 
 if has prlimit; then
-    (under unmapped "$program" $(((seconds + 2) / 3))) >out 2>&1 &
+    (under unmapped "$program" $(((seconds + 2) / 3))) >unmapped 2>&1 &
     pid=$!
-    sleep 0.5
-    while prlimit --pid $pid --as=65536: 2>/dev/null && sleep 1; do
+    until_true [ -s unmapped ] # it has begun
+    while prlimit --pid $pid --as=65536: 2>/dev/null && sleep 2; do
         prlimit --pid $pid --as=unlimited: 2>/dev/null
         sleep 1
     done &
     wait $pid
-    ok $? "with a system that refuses: $(tail -n 1 out)"
+    ok $? "with a system that refuses: $(tail -n 1 unmapped)"
     counted unmapped.json "with a system that refuses"
-    grep -q ' refused=[1-9]' out
+    grep -q ' refused=[1-9]' unmapped
     ok $? "the system did refuse"
 else
     skip "with a system that refuses" "no prlimit"

@@ -58,7 +58,7 @@ pid=$!
 watch $pid sqlite
 (
     end=$(($(date +%s) + seconds * 2 / 3)) i=0
-    while [ "$(date +%s)" -lt $end ] && kill -0 $pid; do
+    while { [ "$(date +%s)" -lt $end ] || [ $i -lt $((2 * ROUNDS)) ]; } && kill -0 $pid; do
         round $i
         until_true far turns $i
         i=$((i + 1))
@@ -75,11 +75,11 @@ counted sqlite.json "sqlite"
 ok $? "hardly anything is left at the end"
 
 # Transactions of ROWS rows, each said to be there once it was committed.
-kills=0 lost=
+kills=0 lost=''
 setup kept.db
 echo 0 >said
 end=$(($(date +%s) + (seconds + 2) / 3))
-while [ "$(date +%s)" -lt $end ] || [ $kills -lt 2 ]; do
+while [ "$(date +%s)" -lt $end ] || [ $kills -lt 2 ] || { [ "$(tail -n 1 said)" -le 10 ] && [ $kills -lt 20 ]; }; do
     awk -v n="$(tail -n 1 said)" -v rows=$ROWS 'BEGIN {
         for (;;) {
             n++

@@ -50,9 +50,9 @@ colours = page.getElementsByTagName("style")[0].firstChild.data
 print(len(page.getElementsByTagName("polyline")), "prefers-color-scheme:dark" in colours)
 print(len(json.load(open(sys.argv[2]))))' "$scratch/growth.svg" "$scratch/growth.json")" "4 True
 16" "--growth: a picture of two charts with a line each, and every sample"
-compare --programs=perl,git --only=glibc,ashlar
+compare --programs=perl,gcc --only=glibc,ashlar
 ok $? "--programs runs"
-is "$(rows '^\| (perl|git) .*[0-9] \|$')" 12 "--programs: times, ratios, memory and faults of each"
+is "$(rows '^\| (perl|gcc) .*[0-9] \|$')" 12 "--programs: times, ratios, memory and faults of each"
 compare --programs=nothing
 is $? 1 "--programs wants names that there are"
 compare --growth=0

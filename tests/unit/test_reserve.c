@@ -128,6 +128,23 @@ static void test_purge(void)
     reserve_give(a.unit, 100);
 }
 
+static void test_purge_far(void)
+{
+    enum { UNITS = 20 * CHUNK_UNITS };
+    struct purge_totals t;
+    purge_pass(true);
+    struct run a = reserve_take(UNITS, 1);
+    reserve_give(a.unit, UNITS);
+    purge_far(UNITS / 2);
+    purge_totals_get(&t);
+    size_t left = t.dirty >> UNIT_SHIFT;
+    ok(left <= UNITS / 2 && left > UNITS / 4, "half of it goes back at once, little more: %zu of %d units are left", left, UNITS);
+    struct run near = reserve_take(CHUNK_UNITS, 1);
+    ok(!near.zero && near.unit < a.unit + UNITS / 2, "from the far end");
+    reserve_give(near.unit, CHUNK_UNITS);
+    purge_pass(true);
+}
+
 static void test_limit(void)
 {
     size_t limit, used;
@@ -174,6 +191,7 @@ int main(void)
     test_coalesce();
     test_extend();
     test_purge();
+    test_purge_far();
     test_limit();
     pthread_t threads[4];
     long wrong = 0;
