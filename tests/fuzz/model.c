@@ -133,9 +133,10 @@ void *model_stale(unsigned i)
     return NULL;
 }
 
+/* A block of no bytes (hardened mode) has its address, which no other may have. */
 static void span_add(struct block *b)
 {
-    uintptr_t at = (uintptr_t)b->p, end = at + b->holds;
+    uintptr_t at = (uintptr_t)b->p, end = at + (b->holds > 0 ? b->holds : 1);
     unsigned i = span_at(at);
     CHECK(i == model.live || spans[i].at >= end, "the block at %p, %zu bytes, overlaps the one from %#lx to %#lx",
           (void *)b->p, b->holds, (unsigned long)spans[i].at, (unsigned long)spans[i].end);
