@@ -6,7 +6,8 @@
 #     churn.py SECONDS STATS PATH      rounds of all units until the time is over
 #
 # The hashes of the units are printed; in all rounds they must be the same. Each round adds to the file PATH what is live
-# at its end, by the statistics in the file STATS, and how many times memory was refused.
+# at its end, by the statistics in the file STATS, the resident set in pages, and how many times memory was refused.
+import ctypes
 import gc
 import hashlib
 import json
@@ -106,11 +107,15 @@ def hoard():
         return True
 
 
-def live(stats):
+# Of a process that has given back what it can: what it hoarded would hide all else.
+def sizes(stats):
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     os.kill(os.getpid(), signal.SIGUSR2)  # written when this returns: there is no other thread
     with open(stats) as file:
-        return json.load(file)["totals"]["live_bytes"]
+        live = json.load(file)["totals"]["live_bytes"]
+    with open("/proc/self/statm") as file:
+        return live, file.read().split()[1]
 
 
 def rounds(seconds, stats, path, first):
@@ -121,7 +126,7 @@ def rounds(seconds, stats, path, first):
         assert in_processes(SEEDS[:3], kill=True) == first[:3]
         refused += hoard()
         with open(path, "a") as file:
-            print(live(stats), refused, file=file)
+            print(*sizes(stats), refused, file=file)
 
 
 hashes = [unit(seed) for seed in SEEDS]

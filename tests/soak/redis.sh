@@ -86,9 +86,21 @@ load() {
     rounds=$((rounds + 1))
 }
 
+# What is live in a server without keys and scripts.
+emptied() {
+    cli flushall sync >/dev/null
+    cli script flush sync >/dev/null
+    rm -f redis.json
+    kill -USR2 "$pid"
+    until_true is_whole redis.json
+    total redis.json live_blocks
+}
+
 # Two rounds fill the keys; all after them only replace.
 start redis under redis
 rounds=0
+load
+before=$(emptied)
 load
 load
 watch "$pid" redis
@@ -100,10 +112,13 @@ is "$(cat failed 2>/dev/null)" "" "$rounds rounds of load"
 forks=$(cli info stats | sed -n 's/^total_forks:\([0-9]*\).*/\1/p')
 [ "$forks" -gt 0 ] && [ "$(cli info persistence | grep -cE '^(rdb_last_bgsave|aof_last_bgrewrite)_status:ok')" = 2 ]
 ok $? "$forks forks, which wrote well"
+after=$(emptied)
 stop
 is "$? $(grep -c '^ashlar' redis.log)" "0 0" "the server ends well and quiet"
 flat redis.rss 10 "the resident set"
 flat redis.live 10 "live memory"
+[ "$after" -lt $((before + before / 20)) ]
+ok $? "and without keys what it was after the first round: $before blocks, then $after"
 counted redis.json "redis"
 
 # Counting until the server is killed. What it acknowledged is there afterwards, and at most one step more.
