@@ -47,6 +47,8 @@ void op_interior(struct input *in)
     size_t off = take(in, 3);
     if (b == NULL)
         return;
+    if (b->holds == 0)
+        return;
     off = how / 6 % 2 == 0 ? off % b->holds : off % (b->holds / 64 + 1) * 64;
     if (off == 0 || off >= b->holds)
         return;
