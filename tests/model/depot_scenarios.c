@@ -20,9 +20,13 @@ void *front_malloc_slow(size_t n)
     return meta_take(n);
 }
 
+/* Of memory that was used before: its zeroes are written. */
 void *front_calloc(size_t count, size_t n)
 {
-    return meta_take(count * n);
+    uint64_t *words = meta_take(count * n);
+    for (size_t i = 0; words != NULL && i < count * n / sizeof *words; i++)
+        words[i] = 0;
+    return words;
 }
 
 void front_free_slow(void *p)
@@ -39,6 +43,7 @@ void os_yield(void)
 {
 }
 
+static struct table table;
 static struct depot depot;
 static struct store store;
 static uint32_t kept[THREADS][HELD];
@@ -150,7 +155,20 @@ static void carve_one(void)
     carve(1);
 }
 
+/* Fills a place of the table's first part, which nobody has made before. */
+static void fill(void)
+{
+    _Atomic(void *) *place = table_slot(&table, (uint32_t)model_self());
+    model_require(place != NULL, "no memory for a part");
+    store_release(place, &table);
+}
+
 /* ---- what must hold ---- */
+
+static void both_filled(void)
+{
+    model_require(table_get(&table, 0) == &table && table_get(&table, 1) == &table, "a place was filled in vain");
+}
 
 static unsigned count_kept(uint32_t object)
 {
@@ -259,5 +277,10 @@ const struct scenario depot_scenarios[] = {
      .setup = chunk_at_its_end,
      .thread = {carve_one, carve_one},
      .check = account_carved},
+    {.name = "table-part",
+     .invariant = "two threads fill places of a part that is not there yet: one part is made, and both places stay",
+     .setup = scenario_boot,
+     .thread = {fill, fill},
+     .check = both_filled},
     {.name = NULL},
 };

@@ -218,7 +218,7 @@ static unsigned turn(struct model_site *site, const volatile void *p, size_t siz
                     awaits ? 0 : word_trim(size, expected), awaits ? expected : 0};
     *l = &locations[op.location];
     unsigned choice = machine_step(&op);
-    plain_mapping_check((uintptr_t)p);
+    plain_atomic((uintptr_t)p, size);
     return choice;
 }
 

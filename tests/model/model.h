@@ -102,7 +102,7 @@ void plain_save(void *p, size_t size);                   /* it is about to be wr
 void plain_rewind(void);                                 /* all that was saved since then is taken back */
 void plain_access(uintptr_t p, size_t size, bool write); /* by the running thread */
 void plain_mapped(void *p, size_t n, bool gone);         /* the running thread has mapped it; or unmapped it */
-void plain_mapping_check(uintptr_t p);                   /* may the running thread touch it? */
+void plain_atomic(uintptr_t p, size_t size);             /* the running thread touches an atomic word */
 
 /* machine.c */
 extern int machine_thread; /* the running thread, -1 outside of threads */

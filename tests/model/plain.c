@@ -71,7 +71,7 @@ void plain_mapped(void *p, size_t n, bool gone)
                                                  memory_clocks()[machine_thread], gone};
 }
 
-void plain_mapping_check(uintptr_t p)
+static void mapping_check(uintptr_t p)
 {
     for (unsigned i = 0; i < mapping_count; i++) {
         const struct mapping *m = &mappings[i];
@@ -137,7 +137,7 @@ void plain_access(uintptr_t p, size_t size, bool write)
         plain_save((void *)p, size);
     if (machine_checking)
         return;
-    plain_mapping_check(p);
+    mapping_check(p);
     uint16_t clock = memory_clocks()[machine_thread];
     struct shadow *s = NULL;
     for (; size != 0; size--, p++) {
@@ -155,6 +155,17 @@ void plain_access(uintptr_t p, size_t size, bool write)
             s->read[i][machine_thread] = clock;
         }
     }
+}
+
+/* An atomic access races with a plain write that its thread does not know, such as that of the word's first value. */
+void plain_atomic(uintptr_t p, size_t size)
+{
+    mapping_check(p);
+    const struct shadow *s = shadow_of(p - p % 8);
+    for (unsigned i = p % 8; size != 0; size--, i++)
+        if (s->written[i] > memory_clocks()[s->writer[i]])
+            model_fail("thread %d touches %p, unordered with what thread %d wrote there plainly: a data race",
+                       machine_thread, (void *)p, s->writer[i]);
 }
 
 void plain_begin(void)
