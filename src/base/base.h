@@ -16,6 +16,12 @@
 #define ASH_NOINLINE            __attribute__((noinline))
 #define ASH_COLD                __attribute__((noinline, cold))
 #define ASH_MALLOC              __attribute__((malloc))
+/* A call in a return statement is a jump, also where nothing else is optimised (gcc). */
+#if defined(__GNUC__) && !defined(__clang__)
+#define ASH_TAIL_CALLS __attribute__((optimize("O2")))
+#else
+#define ASH_TAIL_CALLS
+#endif
 #define ASH_PRINTF(text, first) __attribute__((__format__(__printf__, text, first)))
 #define ASH_TLS                 __thread __attribute__((tls_model("initial-exec")))
 

@@ -26,6 +26,7 @@ enum option_type {
 
 /* The places of the words of each CHOICE. */
 enum { OPTION_ON_ERROR_ABORT, OPTION_ON_ERROR_WARN };
+enum { OPTION_DEEPBIND_IGNORE, OPTION_DEEPBIND_OBEY };
 enum { OPTION_THP_NEVER, OPTION_THP_DEFAULT, OPTION_THP_ALWAYS };
 
 #define OPTION_FIELD_CHOICE unsigned

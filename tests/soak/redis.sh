@@ -21,7 +21,7 @@ start() {
     shift
     # shellcheck disable=SC2086 # a list of words
     ("$@" redis-server --port 0 --unixsocket "$scratch/redis.sock" --dir "$scratch/$name.d" --save '' --appendonly yes \
-        --appendfsync no --no-appendfsync-on-rewrite yes --activedefrag no $debug) >>"$name.log" 2>&1 &
+        --appendfsync no --no-appendfsync-on-rewrite yes --activedefrag no --slowlog-max-len 0 $debug) >>"$name.log" 2>&1 &
     pid=$!
     until_true answers
 }
