@@ -87,19 +87,18 @@ static int window_reserve(void)
     return -ENOMEM;
 }
 
-#if defined(__SANITIZE_THREAD__)
-#define WINDOW_BY_HINT false /* its shadow memory fixes which addresses a program may use */
-#else
-#define WINDOW_BY_HINT true
-#endif
+/* Their shadow memory fixes which addresses a program may use. */
+extern void __tsan_init(void) __attribute__((weak));
+extern void __msan_init(void) __attribute__((weak));
 
 static int window_choose(void)
 {
     enum { TRIES = 4 };
-    for (int i = 0; WINDOW_BY_HINT && i < TRIES; i++)
+    bool hint = __tsan_init == NULL && __msan_init == NULL;
+    for (int i = 0; hint && i < TRIES; i++)
         if (window_try((uintptr_t)1 << 45, (uintptr_t)1 << 45, WINDOW_CHUNKS) == 0)
             return 0;
-    for (int i = 0; WINDOW_BY_HINT && i < TRIES; i++) /* 39-bit address spaces */
+    for (int i = 0; hint && i < TRIES; i++) /* 39-bit address spaces */
         if (window_try((uintptr_t)1 << 36, (uintptr_t)1 << 37, WINDOW_CHUNKS / 16) == 0)
             return 0;
     return window_reserve();

@@ -24,6 +24,7 @@ is "$(readelf -d "$LIBASHLAR" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sed 's/
 #                                               where neither glibc nor musl takes a lock
 #   sigaction, fstat, stat                      system calls, for statistics and mapped files
 #   abort                                       the end
+#   __tsan_init, __msan_init                    asked whether they are there
 #   fprintf, fwrite, fflush, fileno, stderr     preload/glibc alone: malloc_info and malloc_stats write to a FILE
 #   dlopen, dlsym, dlclose, the C++ runtime     preload/operators alone: an operator new that has failed
 # (tests/cover.c is inside where coverage is measured, and nowhere else)
@@ -36,7 +37,7 @@ is "$(awk 'NR == FNR { own[$1]; next } !($2 in own)' "$scratch/own" "$scratch/ne
     grep -vE ' (_*errno_location|_*environ|getauxval|__libc_stack_end|clock_gettime|_GLOBAL_OFFSET_TABLE_)$' |
     grep -vE ' (bcmp|mem(chr|cmp|cpy|move|set)|str(chr|cmp|cspn|len|ncmp)|strnlen)$' |
     grep -v '^cover ' |
-    grep -vE ' (__[a-z]*di2|__[a-z]*_chk|__stack_chk_.*|__aarch64_.*|_*gcov_.*|__(asan|ubsan|tsan|llvm)_.*)$' | tr '\n' ',')" \
+    grep -vE ' (__[a-z]*di2|__[a-z]*_chk|__stack_chk_.*|__aarch64_.*|_*gcov_.*|__(asan|ubsan|tsan|msan|llvm)_.*)$' | tr '\n' ',')" \
     "check abort,glibc fflush,glibc fileno,glibc fprintf,glibc fwrite,glibc stderr,\
 operators _ZSt15get_new_handlerv,operators _ZSt17__throw_bad_allocv,operators abort,operators dlclose,operators dlopen,\
 operators dlsym,os_file fstat,os_file stat,os_process sigaction,thread pthread_key_create,thread pthread_setspecific," \

@@ -76,6 +76,19 @@ if need php php; then
     is "$(run php -r 'echo strlen(json_encode(range(1, 1000))), "\n";')" 3894 "PHP, whose extensions are opened so"
 fi
 
+# Programs built with sanitizers have an allocator of their own, and two of them will not have memory anywhere but where they
+# expect it.
+echo '#include <stdlib.h>
+#include <stdio.h>
+int main(void) { char *volatile p = malloc(10); p[3] = 1; free(p); return puts("checked") < 0; }' >checked.c
+for what in thread undefined leak; do
+    if $CC -fsanitize=$what -o checked checked.c 2>/dev/null && [ "$(./checked 2>&1)" = checked ]; then
+        is "$(run ./checked)" "checked" "a program built with -fsanitize=$what"
+    else
+        skip "a program built with -fsanitize=$what" "none can be built or run"
+    fi
+done
+
 # Plugins that come and go while threads allocate; their blocks stay good, their destructors free what is left.
 cat >guest.c <<'END'
 #include <stdlib.h>
