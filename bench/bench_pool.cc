@@ -2,6 +2,7 @@
  * bench_pool: object pools beside what they replace.
  *
  *   pool    ash_pool_get and ash_pool_put
+ *   called  the same where they are not compiled in
  *   cache   the same through a cache that the program holds
  *   single  a pool for one thread
  *   malloc  this library's malloc and free
@@ -54,6 +55,21 @@ struct by_pool {
     ~by_pool() { ash_pool_destroy(pool); }
     void *get() { return ash_pool_get(pool); }
     void put(void *p) { ash_pool_put(pool, p); }
+};
+
+/* The library's functions: the compiler does not know what the pointers point to. */
+struct by_called {
+    ash_pool *pool;
+    void *(*get_function)(ash_pool *) = ash_pool_get;
+    void (*put_function)(ash_pool *, void *) = ash_pool_put;
+    explicit by_called(size_t size) : pool(make_pool(size))
+    {
+        benchmark::DoNotOptimize(get_function);
+        benchmark::DoNotOptimize(put_function);
+    }
+    ~by_called() { ash_pool_destroy(pool); }
+    void *get() { return get_function(pool); }
+    void put(void *p) { put_function(pool, p); }
 };
 
 struct by_cache {
@@ -188,6 +204,7 @@ template <class Source> void batch640(benchmark::State &state)
 #define SIZES ->Arg(64)->Arg(256)->Arg(4096)
 #define ALL_OF(pattern)                                                                            \
     BENCHMARK(pattern<by_pool>)->Name(#pattern "/pool") SIZES;                                     \
+    BENCHMARK(pattern<by_called>)->Name(#pattern "/called") SIZES;                                 \
     BENCHMARK(pattern<by_cache>)->Name(#pattern "/cache") SIZES;                                   \
     BENCHMARK(pattern<by_single>)->Name(#pattern "/single") SIZES;                                 \
     BENCHMARK(pattern<by_malloc>)->Name(#pattern "/malloc") SIZES;                                 \

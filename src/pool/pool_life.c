@@ -86,7 +86,7 @@ static ASH_COLD void destruct_all(struct ash_pool *pool)
     struct depot *d = &pool->depot;
     for (struct magazine *m = load_acquire(&pool->magazines); m != NULL; m = load_acquire(&m->next))
         for (uint32_t i = 0; i < magazine_count(m); i++)
-            supply_destruct(pool, store_number(&pool->store, m->object[i]));
+            supply_destruct(pool, store_number(&pool->store, m->head.ash_object[i]));
     for (uint32_t b = depot_first(d, DEPOT_FULL); b != 0; b = depot_below(d, b))
         for (uint32_t i = 0; i < depot_batch(d, b)->count; i++)
             supply_destruct(pool, depot_batch(d, b)->object[i]);
@@ -176,7 +176,7 @@ ASH_API ASH_COLD struct ash_pool *ash_pool_create(const char *name,
         return NULL;
     }
     if (pool->dress == 0)
-        store_relaxed(&pool->fast, pool->own != NULL ? (uintptr_t)pool->own : pool->slot);
+        pool_fast_set(pool, pool->own != NULL ? (uintptr_t)pool->own : pool->slot);
     pool_stats_boot();
     return pool;
 }
@@ -194,7 +194,7 @@ ASH_API ASH_COLD int ash_pool_destroy(struct ash_pool *pool)
         return -EBUSY;
     }
     int saved = errno;
-    store_relaxed(&pool->fast, 0);
+    pool_fast_set(pool, 0);
     dismantle(pool);
     errno = saved;
     return 0;
