@@ -98,8 +98,8 @@ struct ash_pool_config {
     size_t struct_size; /* of this struct: ASH_POOL_CONFIG sets it */
     size_t obj_size;    /* bytes in an object, not 0 */
     size_t align;       /* a power of two up to 1 GiB; 0 for 64. Less than 64 packs small objects */
-    unsigned cache;     /* objects a thread keeps, up to ASH_POOL_CACHE_MAX; 0 for 64, or a quarter
-                           of `capacity` if that is less */
+    unsigned cache;     /* objects a thread keeps, up to ASH_POOL_CACHE_MAX; 0 for 32 KiB of them,
+                           but 64 to 512, or a quarter of `capacity` if that is less */
     unsigned prealloc;  /* objects to make memory for at once; with ASH_POOL_FIXED all are */
     unsigned capacity;  /* objects at most, up to 2^31; 0 for no bound, or `prealloc` if fixed */
     unsigned flags;     /* ASH_POOL_..., or-ed */

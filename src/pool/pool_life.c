@@ -20,8 +20,10 @@
 
 enum {
     ALIGN_DEFAULT = ASH_CACHE_LINE,
-    CACHE_DEFAULT = 64,
-    CACHE_PART = 4, /* of the objects of a bounded pool, in one thread's hands */
+    CACHE_BYTES = 32 * 1024, /* in one thread's hands, as long as the next two allow it */
+    CACHE_LEAST = 64,
+    CACHE_MOST = 512,
+    CACHE_PART = 4, /* of the objects of a bounded pool */
     ROOM_LEAST = 8,
     ROOM_MOST = 1024,
     FLAGS =
@@ -44,6 +46,12 @@ static bool name_is_good(const char *name)
     return n != 0 && n < POOL_NAME;
 }
 
+static unsigned cache_default(size_t size, unsigned capacity)
+{
+    size_t n = size_max(CACHE_LEAST, size_min(CACHE_BYTES / size, CACHE_MOST));
+    return (unsigned)(capacity == 0 ? n : size_min(n, size_max(capacity / CACHE_PART, 1)));
+}
+
 /* Reads the settings and puts the defaults in; false: they make no sense. */
 static ASH_COLD bool settings_read(struct ash_pool_config *to, const struct ash_pool_config *from)
 {
@@ -62,10 +70,8 @@ static ASH_COLD bool settings_read(struct ash_pool_config *to, const struct ash_
         return false;
     if (fixed)
         to->prealloc = to->capacity;
-    if (to->cache == 0) {
-        size_t part = to->capacity == 0 ? CACHE_DEFAULT : to->capacity / CACHE_PART;
-        to->cache = (unsigned)size_min(CACHE_DEFAULT, size_max(part, 1));
-    }
+    if (to->cache == 0)
+        to->cache = cache_default(to->obj_size, to->capacity);
     return true;
 }
 
