@@ -47,6 +47,9 @@
 #define cas_strong_relaxed(p, expected, v)                                                         \
     atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_relaxed,            \
                                             memory_order_relaxed)
+#define cas_strong_acquire(p, expected, v)                                                         \
+    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acquire,            \
+                                            memory_order_relaxed)
 #define cas_strong_release(p, expected, v)                                                         \
     atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_release,            \
                                             memory_order_relaxed)

@@ -36,10 +36,11 @@
 #define ASH_POOL_H
 
 #include "ashlar/pool.h"
+#include "base/name.h"
 #include "pool/depot.h"
 #include "pool/store.h"
 
-enum { POOL_NAME = 32, POOL_NAME_WORDS = POOL_NAME / 8, POOLS_MAX = 1 << 16 };
+enum { POOL_NAME = NAME_CAP, POOL_NAME_WORDS = POOL_NAME / 8, POOLS_MAX = 1 << 16 };
 
 enum pool_kind { POOL_FREE, POOL_SETUP, POOL_NAMING, POOL_LIVE, POOL_ENDING, POOL_KINDS = 8 };
 

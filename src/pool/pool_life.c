@@ -35,17 +35,6 @@ enum {
 
 /* ---- making ---- */
 
-static bool name_is_good(const char *name)
-{
-    if (name == NULL)
-        return true;
-    size_t n = strnlen(name, POOL_NAME);
-    for (size_t i = 0; i < n; i++)
-        if (name[i] < ' ' || name[i] > '~' || name[i] == '"' || name[i] == '\\')
-            return false;
-    return n != 0 && n < POOL_NAME;
-}
-
 static unsigned cache_default(size_t size, unsigned capacity)
 {
     size_t n = size_max(CACHE_LEAST, size_min(CACHE_BYTES / size, CACHE_MOST));
@@ -162,9 +151,9 @@ ASH_API ASH_COLD struct ash_pool *ash_pool_create(const char *name,
 {
     struct ash_pool_config c;
     char given[POOL_NAME];
-    int error = !name_is_good(name) || !settings_read(&c, config) ? EINVAL
-                : name != NULL && pool_named(name) != NULL        ? EEXIST
-                                                                  : 0;
+    int error = !name_read(given, name, "") || !settings_read(&c, config) ? EINVAL
+                : name != NULL && pool_named(name) != NULL                ? EEXIST
+                                                                          : 0;
     struct ash_pool *pool = error == 0 && boot() ? pool_claim() : NULL;
     if (pool == NULL) {
         errno = error == 0 ? ENOMEM : error;
@@ -175,7 +164,7 @@ ASH_API ASH_COLD struct ash_pool *ash_pool_create(const char *name,
     if (name == NULL)
         fmt_text(given, sizeof given, "pool-%u", (unsigned)pool->slot);
     if (error == 0)
-        error = -pool_publish(pool, name == NULL ? given : name);
+        error = -pool_publish(pool, given);
     if (error != 0) {
         dismantle(pool);
         errno = error;

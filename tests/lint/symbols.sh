@@ -26,7 +26,7 @@ is "$(readelf -d "$LIBASHLAR" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sed 's/
 #   mem*, str*                                  leaves
 #   pthread_key_create, pthread_setspecific     heap/thread alone: the first at boot; the other at a thread's first slow path,
 #                                               where neither glibc nor musl takes a lock
-#   sigaction, fstat, stat                      system calls, for statistics and mapped files
+#   sigaction, fstat, fstatat                    system calls, for statistics and mapped files
 #   abort                                       the end
 #   fprintf, fwrite, fflush, fileno, stderr     preload/glibc alone: malloc_info and malloc_stats write to a FILE
 #   dlopen, dlsym, dlclose, the C++ runtime     preload/operators alone: an operator new that has failed
@@ -43,7 +43,7 @@ is "$(awk 'NR == FNR { own[$1]; next } !($2 in own)' "$scratch/own" "$scratch/ne
     grep -vE ' (__[a-z]*di2|__[a-z]*_chk|__stack_chk_.*|__aarch64_.*|_*gcov_.*|__(asan|ubsan|tsan|llvm)_.*)$' | tr '\n' ',')" \
     "check abort,glibc fflush,glibc fileno,glibc fprintf,glibc fwrite,glibc stderr,\
 operators _ZSt15get_new_handlerv,operators _ZSt17__throw_bad_allocv,operators abort,operators dlclose,operators dlopen,\
-operators dlsym,os_file fstat,os_file stat,os_process sigaction,thread pthread_key_create,thread pthread_setspecific," \
+operators dlsym,os_file fstat,os_file fstatat,os_process sigaction,thread pthread_key_create,thread pthread_setspecific," \
     "no object calls anything that could wait"
 is "$(awk '$2 == "os_yield" { print $1 }' "$scratch/needs" | tr '\n' ' ')" "boot dump " \
     "two may yield: the second of two first calls of a process, and statistics at exit, for a second at most"
