@@ -8,6 +8,7 @@
  *   malloc  this library's malloc and free
  *   glibc   those of a second libc, loaded beside the process's
  *   mutex   an array of free objects under a mutex, which pools begin as
+ *   nothing no pool at all: what the pattern itself costs
  *
  * Objects are written to, and an operation is a get with its put. Figures of one pattern are from
  * one run and comparable; between runs a machine may differ from itself.
@@ -231,6 +232,56 @@ void bulk(benchmark::State &state)
 }
 BENCHMARK(bulk)->Arg(8)->Arg(32)->Arg(256);
 
+/* ---- batches of mixed sizes from malloc: an operation is a block allocated and freed ---- */
+
+struct mixed_sizes {
+    static constexpr size_t batches = 64, blocks = 64;
+    size_t n[batches][blocks];
+    mixed_sizes()
+    {
+        random_numbers g(1);
+        for (auto &batch : n)
+            for (auto &size : batch)
+                size = g.size(1, 1024);
+    }
+};
+
+void mixed_batch(benchmark::State &state)
+{
+    mixed_sizes sizes;
+    void *block[mixed_sizes::blocks];
+    size_t at = 0;
+    for (auto _ : state) {
+        if (ash_malloc_batch(sizes.n[at++ % mixed_sizes::batches], block, mixed_sizes::blocks) != 0)
+            std::abort();
+        benchmark::DoNotOptimize(block);
+        ash_free_batch(block, mixed_sizes::blocks);
+    }
+    count_operations(state, mixed_sizes::blocks);
+}
+BENCHMARK(mixed_batch)->Name("mixed/batch");
+
+template <class Source> void mixed(benchmark::State &state)
+{
+    mixed_sizes sizes;
+    Source source(0);
+    void *block[mixed_sizes::blocks];
+    size_t at = 0;
+    for (auto _ : state) {
+        const size_t *n = sizes.n[at++ % mixed_sizes::batches];
+        for (auto &p : block) {
+            source.size = *n++;
+            p = source.get();
+        }
+        benchmark::DoNotOptimize(block);
+        for (auto p : block)
+            source.put(p);
+    }
+    count_operations(state, mixed_sizes::blocks);
+}
+BENCHMARK(mixed<by_malloc>)->Name("mixed/malloc");
+BENCHMARK(mixed<by_glibc>)->Name("mixed/glibc");
+
 /* ---- traces: what part of the gets a thread's cache serves ---- */
 
 enum trace { steady, burst, requests };
@@ -352,6 +403,35 @@ template <class Source> void passed_on(benchmark::State &state)
         delete shared_source<Source>;
 }
 
+/* The same by one thread: what there is to share. */
+template <class Source> void passed_alone(benchmark::State &state)
+{
+    Source source(256);
+    void *object[batch_objects];
+    for (auto _ : state) {
+        for (auto &p : object)
+            p = touched(source.get());
+        rings[0].put(object);
+        rings[0].take(object);
+        for (auto p : object)
+            source.put(p);
+    }
+    count_operations(state, batch_objects);
+}
+
+/* The hand-over alone: objects come out of an array and are not taken back. */
+struct by_nothing {
+    static constexpr size_t objects = 2 * ring::slots;
+    size_t size, next = 0;
+    std::vector<char> memory;
+    explicit by_nothing(size_t n) : size(n), memory(n * objects) {}
+    void *get() { return &memory[next++ % objects * size]; }
+    void put(void *p) { benchmark::DoNotOptimize(p); }
+};
+
+BENCHMARK(passed_alone<by_pool>)->Name("passed_alone/pool");
+BENCHMARK(passed_alone<by_nothing>)->Name("passed_alone/nothing");
+BENCHMARK(passed_on<by_nothing>)->Name("passed_on/nothing")->Threads(2)->UseRealTime();
 BENCHMARK(local<by_pool>)->Name("local/pool")->ThreadRange(1, 4)->UseRealTime();
 BENCHMARK(local<by_malloc>)->Name("local/malloc")->ThreadRange(1, 4)->UseRealTime();
 BENCHMARK(local<by_mutex>)->Name("local/mutex")->ThreadRange(1, 4)->UseRealTime();
