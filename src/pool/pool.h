@@ -110,6 +110,10 @@ struct ash_pool {
     struct depot depot;
 };
 
+_Static_assert(offsetof(struct ash_pool, head) == 0 && offsetof(struct magazine, head) == 0 &&
+                   POOLS_MAX == 1 << 16 && ASH_POOL_CACHE_MAX < 1 << 16,
+               "programs were compiled with these");
+
 ASH_INLINE enum pool_kind pool_kind(uint32_t state)
 {
     return (enum pool_kind)(state % POOL_KINDS);
