@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h> /* UTIME_OMIT, for musl */
 #include <time.h>
 
 enum { NAMES_BUFFER = 4096 };

@@ -109,7 +109,7 @@ static void put_to(struct magazine *m, void *obj)
         magazine_put(m, obj);
 }
 
-ASH_API void *ash_pool_get_slow(struct ash_pool *pool)
+ASH_API_OWN void *ash_pool_get_slow(struct ash_pool *pool)
 {
     if (ASH_UNLIKELY(!pool_is_live(pool))) {
         errno = EINVAL;
@@ -118,7 +118,7 @@ ASH_API void *ash_pool_get_slow(struct ash_pool *pool)
     return get_from(magazine_self(pool));
 }
 
-ASH_API void ash_pool_put_slow(struct ash_pool *pool, void *obj)
+ASH_API_OWN void ash_pool_put_slow(struct ash_pool *pool, void *obj)
 {
     int saved = errno;
     if (ASH_UNLIKELY(!pool_is_live(pool)))
@@ -130,7 +130,7 @@ ASH_API void ash_pool_put_slow(struct ash_pool *pool, void *obj)
 
 /* ---- many ---- */
 
-ASH_API int ash_pool_get_bulk_slow(struct ash_pool *pool, void **objs, unsigned n)
+ASH_API_OWN int ash_pool_get_bulk_slow(struct ash_pool *pool, void **objs, unsigned n)
 {
     if (!pool_is_live(pool) || (objs == NULL && n != 0))
         return -EINVAL;
@@ -157,7 +157,7 @@ ASH_API unsigned ash_pool_get_burst(struct ash_pool *pool, void **objs, unsigned
     return got;
 }
 
-ASH_API void ash_pool_put_bulk_slow(struct ash_pool *pool, void *const *objs, unsigned n)
+ASH_API_OWN void ash_pool_put_bulk_slow(struct ash_pool *pool, void *const *objs, unsigned n)
 {
     if (n == 0)
         return;
@@ -214,7 +214,7 @@ ASH_API void ash_pool_cache_flush(struct ash_pool_cache *cache)
     errno = saved;
 }
 
-ASH_API void *ash_pool_cache_get_slow(struct ash_pool_cache *cache)
+ASH_API_OWN void *ash_pool_cache_get_slow(struct ash_pool_cache *cache)
 {
     if (ASH_UNLIKELY(!cache_is_live(magazine_of(cache)))) {
         errno = EINVAL;
@@ -223,7 +223,7 @@ ASH_API void *ash_pool_cache_get_slow(struct ash_pool_cache *cache)
     return get_from(magazine_of(cache));
 }
 
-ASH_API void ash_pool_cache_put_slow(struct ash_pool_cache *cache, void *obj)
+ASH_API_OWN void ash_pool_cache_put_slow(struct ash_pool_cache *cache, void *obj)
 {
     struct magazine *m = magazine_of(cache);
     int saved = errno;
