@@ -2,11 +2,13 @@
  * bench_pool: object pools beside what they replace.
  *
  *   pool    ash_pool_get and ash_pool_put
+ *   called  the same where they are not compiled in
  *   cache   the same through a cache that the program holds
  *   single  a pool for one thread
  *   malloc  this library's malloc and free
  *   glibc   those of a second libc, loaded beside the process's
  *   mutex   an array of free objects under a mutex, which pools begin as
+ *   nothing no pool at all: what the pattern itself costs
  *
  * Objects are written to, and an operation is a get with its put. Figures of one pattern are from
  * one run and comparable; between runs a machine may differ from itself.
@@ -54,6 +56,21 @@ struct by_pool {
     ~by_pool() { ash_pool_destroy(pool); }
     void *get() { return ash_pool_get(pool); }
     void put(void *p) { ash_pool_put(pool, p); }
+};
+
+/* The library's functions: the compiler does not know what the pointers point to. */
+struct by_called {
+    ash_pool *pool;
+    void *(*get_function)(ash_pool *) = ash_pool_get;
+    void (*put_function)(ash_pool *, void *) = ash_pool_put;
+    explicit by_called(size_t size) : pool(make_pool(size))
+    {
+        benchmark::DoNotOptimize(get_function);
+        benchmark::DoNotOptimize(put_function);
+    }
+    ~by_called() { ash_pool_destroy(pool); }
+    void *get() { return get_function(pool); }
+    void put(void *p) { put_function(pool, p); }
 };
 
 struct by_cache {
@@ -188,6 +205,7 @@ template <class Source> void batch640(benchmark::State &state)
 #define SIZES ->Arg(64)->Arg(256)->Arg(4096)
 #define ALL_OF(pattern)                                                                            \
     BENCHMARK(pattern<by_pool>)->Name(#pattern "/pool") SIZES;                                     \
+    BENCHMARK(pattern<by_called>)->Name(#pattern "/called") SIZES;                                 \
     BENCHMARK(pattern<by_cache>)->Name(#pattern "/cache") SIZES;                                   \
     BENCHMARK(pattern<by_single>)->Name(#pattern "/single") SIZES;                                 \
     BENCHMARK(pattern<by_malloc>)->Name(#pattern "/malloc") SIZES;                                 \
@@ -213,6 +231,56 @@ void bulk(benchmark::State &state)
     ash_pool_destroy(pool);
 }
 BENCHMARK(bulk)->Arg(8)->Arg(32)->Arg(256);
+
+/* ---- batches of mixed sizes from malloc: an operation is a block allocated and freed ---- */
+
+struct mixed_sizes {
+    static constexpr size_t batches = 64, blocks = 64;
+    size_t n[batches][blocks];
+    mixed_sizes()
+    {
+        random_numbers g(1);
+        for (auto &batch : n)
+            for (auto &size : batch)
+                size = g.size(1, 1024);
+    }
+};
+
+void mixed_batch(benchmark::State &state)
+{
+    mixed_sizes sizes;
+    void *block[mixed_sizes::blocks];
+    size_t at = 0;
+    for (auto _ : state) {
+        if (ash_malloc_batch(sizes.n[at++ % mixed_sizes::batches], block, mixed_sizes::blocks) != 0)
+            std::abort();
+        benchmark::DoNotOptimize(block);
+        ash_free_batch(block, mixed_sizes::blocks);
+    }
+    count_operations(state, mixed_sizes::blocks);
+}
+BENCHMARK(mixed_batch)->Name("mixed/batch");
+
+template <class Source> void mixed(benchmark::State &state)
+{
+    mixed_sizes sizes;
+    Source source(0);
+    void *block[mixed_sizes::blocks];
+    size_t at = 0;
+    for (auto _ : state) {
+        const size_t *n = sizes.n[at++ % mixed_sizes::batches];
+        for (auto &p : block) {
+            source.size = *n++;
+            p = source.get();
+        }
+        benchmark::DoNotOptimize(block);
+        for (auto p : block)
+            source.put(p);
+    }
+    count_operations(state, mixed_sizes::blocks);
+}
+BENCHMARK(mixed<by_malloc>)->Name("mixed/malloc");
+BENCHMARK(mixed<by_glibc>)->Name("mixed/glibc");
 
 /* ---- traces: what part of the gets a thread's cache serves ---- */
 
@@ -335,6 +403,35 @@ template <class Source> void passed_on(benchmark::State &state)
         delete shared_source<Source>;
 }
 
+/* The same by one thread: what there is to share. */
+template <class Source> void passed_alone(benchmark::State &state)
+{
+    Source source(256);
+    void *object[batch_objects];
+    for (auto _ : state) {
+        for (auto &p : object)
+            p = touched(source.get());
+        rings[0].put(object);
+        rings[0].take(object);
+        for (auto p : object)
+            source.put(p);
+    }
+    count_operations(state, batch_objects);
+}
+
+/* The hand-over alone: objects come out of an array and are not taken back. */
+struct by_nothing {
+    static constexpr size_t objects = 2 * ring::slots;
+    size_t size, next = 0;
+    std::vector<char> memory;
+    explicit by_nothing(size_t n) : size(n), memory(n * objects) {}
+    void *get() { return &memory[next++ % objects * size]; }
+    void put(void *p) { benchmark::DoNotOptimize(p); }
+};
+
+BENCHMARK(passed_alone<by_pool>)->Name("passed_alone/pool");
+BENCHMARK(passed_alone<by_nothing>)->Name("passed_alone/nothing");
+BENCHMARK(passed_on<by_nothing>)->Name("passed_on/nothing")->Threads(2)->UseRealTime();
 BENCHMARK(local<by_pool>)->Name("local/pool")->ThreadRange(1, 4)->UseRealTime();
 BENCHMARK(local<by_malloc>)->Name("local/malloc")->ThreadRange(1, 4)->UseRealTime();
 BENCHMARK(local<by_mutex>)->Name("local/mutex")->ThreadRange(1, 4)->UseRealTime();

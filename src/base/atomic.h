@@ -47,6 +47,9 @@
 #define cas_strong_relaxed(p, expected, v)                                                         \
     atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_relaxed,            \
                                             memory_order_relaxed)
+#define cas_strong_acquire(p, expected, v)                                                         \
+    atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acquire,            \
+                                            memory_order_relaxed)
 #define cas_strong_release(p, expected, v)                                                         \
     atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_release,            \
                                             memory_order_relaxed)
@@ -62,6 +65,10 @@
 #define or_release(p, v)  atomic_fetch_or_explicit((p), (v), memory_order_release)
 #define or_acq_rel(p, v)  atomic_fetch_or_explicit((p), (v), memory_order_acq_rel)
 #define and_relaxed(p, v) atomic_fetch_and_explicit((p), (v), memory_order_relaxed)
+
+/* Words of structs in public headers, whose types say nothing of it: relaxed. */
+#define load_plain(p)     __atomic_load_n((p), __ATOMIC_RELAXED)
+#define store_plain(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
 
 /* Single-writer counter: see rule 3. */
 ASH_INLINE void counter_add(_Atomic(uint64_t) *c, uint64_t n)

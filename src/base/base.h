@@ -10,6 +10,8 @@
 #include <stdint.h>
 
 #define ASH_API __attribute__((visibility("default")))
+/* The same, for what the library calls itself: it calls its own, without the linker's table. */
+#define ASH_API_OWN __attribute__((visibility("protected")))
 /* For declarations of data: reached without the global offset table. */
 #define ASH_HIDDEN              __attribute__((visibility("hidden")))
 #define ASH_INLINE              static inline __attribute__((always_inline))

@@ -9,20 +9,10 @@
 
 enum { NAME_CAP = 32 };
 
-/* Copies `name` into `out`; NULL is `fallback`. False, and `out` undefined, when it is no name. */
-ASH_INLINE bool name_read(char out[NAME_CAP], const char *name, const char *fallback)
-{
-    const char *from = name != NULL ? name : fallback;
-    size_t n = 0;
-    for (; n < NAME_CAP && from[n] != '\0'; n++) {
-        if (from[n] < ' ' || from[n] > '~' || from[n] == '"' || from[n] == '\\')
-            return false;
-        out[n] = from[n];
-    }
-    if (n == 0 || n == NAME_CAP)
-        return false;
-    out[n] = '\0';
-    return true;
-}
+/*
+ * Copies `name` into `out`, filled up with zeroes; NULL is `fallback`, as it stands. False, and
+ * `out` untouched, when it is no name.
+ */
+bool name_read(char out[NAME_CAP], const char *name, const char *fallback);
 
 #endif

@@ -19,26 +19,38 @@ void *front_aligned_any(size_t align, size_t n);
 void front_free_slow(void *p);
 void front_free_sized_slow(void *p, size_t n);
 
-ASH_INLINE void *front_malloc(size_t n)
+/* The class for `n`, times CLASS_STRIDE; false when no class is so large. */
+ASH_INLINE bool front_class(size_t n, size_t *cls)
 {
-    size_t cls; /* times CLASS_STRIDE */
     if (ASH_LIKELY(n <= TABLE_MAX))
-        cls = size_classes.table[(n + 15) >> 4];
+        *cls = size_classes.table[(n + 15) >> 4];
     else if (ASH_LIKELY(n <= SMALL_MAX))
-        cls = class_of_medium(n) * CLASS_STRIDE;
+        *cls = class_of_medium(n) * CLASS_STRIDE;
     else
-        return front_malloc_slow(n);
-    struct block *p = bin_pop(heap_bin(heap_self(), cls));
-    if (ASH_UNLIKELY(p == NULL))
-        return front_malloc_slow(n);
-    p->mark = 0;
+        return false;
+    return true;
+}
+
+/* A block of the class, which is given times CLASS_STRIDE; NULL: the slow path has to. */
+ASH_INLINE void *front_malloc_class(struct heap *h, size_t cls)
+{
+    struct block *p = bin_pop(heap_bin(h, cls));
+    if (ASH_LIKELY(p != NULL))
+        p->mark = 0;
     return p;
 }
 
-/* Frees a block of the class, which is given times CLASS_STRIDE; false: the slow path has to. */
-ASH_INLINE bool front_free_class(void *p, size_t cls)
+ASH_INLINE void *front_malloc(size_t n)
 {
-    struct bin *b = heap_bin(heap_self(), cls);
+    size_t cls;
+    void *p = ASH_LIKELY(front_class(n, &cls)) ? front_malloc_class(heap_self(), cls) : NULL;
+    return ASH_LIKELY(p != NULL) ? p : front_malloc_slow(n);
+}
+
+/* Frees a block of the class, which is given times CLASS_STRIDE; false: the slow path has to. */
+ASH_INLINE bool front_free_class(struct heap *h, void *p, size_t cls)
+{
+    struct bin *b = heap_bin(h, cls);
     uint64_t word = load_relaxed(&b->word);
     if (ASH_UNLIKELY((word & (BIN_FULL | BIN_TICK)) != 0 || !class_is_block(class_at(cls), p) ||
                      block_is_marked(p)))
@@ -47,24 +59,29 @@ ASH_INLINE bool front_free_class(void *p, size_t cls)
     return true;
 }
 
-ASH_INLINE void front_free(void *p)
+/* The class of a block, times CLASS_STRIDE; false for what lies outside the window. */
+ASH_INLINE bool front_class_of(const void *p, size_t *cls)
 {
     size_t unit = unit_of(p);
-    if (ASH_UNLIKELY(unit >= WINDOW_UNITS ||
-                     !front_free_class(p, (size_t)load_relaxed(&classmap[unit]) * CLASS_STRIDE)))
+    if (ASH_UNLIKELY(unit >= WINDOW_UNITS))
+        return false;
+    *cls = (size_t)load_relaxed(&classmap[unit]) * CLASS_STRIDE;
+    return true;
+}
+
+ASH_INLINE void front_free(void *p)
+{
+    size_t cls;
+    if (ASH_UNLIKELY(!front_class_of(p, &cls) || !front_free_class(heap_self(), p, cls)))
         front_free_slow(p);
 }
 
 /* Reports a size that the block cannot have been asked for with. */
 ASH_INLINE void front_free_sized(void *p, size_t n)
 {
-    size_t unit = unit_of(p);
-    if (ASH_UNLIKELY(unit >= WINDOW_UNITS || n > SMALL_MAX)) {
-        front_free_sized_slow(p, n);
-        return;
-    }
-    size_t cls = (size_t)load_relaxed(&classmap[unit]) * CLASS_STRIDE;
-    if (ASH_UNLIKELY(cls != class_scaled(n) || !front_free_class(p, cls)))
+    size_t cls;
+    if (ASH_UNLIKELY(!front_class_of(p, &cls) || n > SMALL_MAX || cls != class_scaled(n) ||
+                     !front_free_class(heap_self(), p, cls)))
         front_free_sized_slow(p, n);
 }
 

@@ -5,7 +5,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
+#include <sys/stat.h> /* UTIME_OMIT, for musl */
 #include <time.h>
 
 enum { NAMES_BUFFER = 4096 };
@@ -72,37 +72,6 @@ int os_dir_each(int dir, void (*fn)(void *ctx, const char *name), void *ctx)
         }
     os_close(fd);
     return (int)got;
-}
-
-static int look_result(int status, const struct stat *st, struct os_dir_file *out)
-{
-    if (status == 0)
-        *out = (struct os_dir_file){
-            .device = (uint64_t)st->st_dev,
-            .inode = (uint64_t)st->st_ino,
-            .size = (uint64_t)st->st_size,
-            .mtime_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec,
-            .regular = S_ISREG(st->st_mode),
-        };
-    return status;
-}
-
-int os_dir_look(int dir, const char *name, struct os_dir_file *out)
-{
-    int saved = errno;
-    struct stat st;
-    int status = fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 ? 0 : -errno;
-    errno = saved;
-    return look_result(status, &st, out);
-}
-
-int os_dir_look_fd(int fd, struct os_dir_file *out)
-{
-    int saved = errno;
-    struct stat st;
-    int status = fstat(fd, &st) == 0 ? 0 : -errno;
-    errno = saved;
-    return look_result(status, &st, out);
 }
 
 int os_dir_stamp(int fd, int64_t mtime_ns)

@@ -8,14 +8,6 @@
 
 #include "base/base.h"
 
-struct os_dir_file {
-    uint64_t device;
-    uint64_t inode;
-    uint64_t size;
-    int64_t mtime_ns;
-    bool regular;
-};
-
 /* Opens a directory, made (0700) if it is not there; the descriptor, for os_close. */
 int os_dir_open(const char *path);
 
@@ -31,9 +23,6 @@ int os_dir_remove(int dir, const char *name);
 
 /* Calls `fn` with each name, "." and ".." too. */
 int os_dir_each(int dir, void (*fn)(void *ctx, const char *name), void *ctx);
-
-int os_dir_look(int dir, const char *name, struct os_dir_file *out);
-int os_dir_look_fd(int fd, struct os_dir_file *out);
 
 /* Sets the time of modification. */
 int os_dir_stamp(int fd, int64_t mtime_ns);

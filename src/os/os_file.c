@@ -116,15 +116,25 @@ int os_file_info(int fd, struct os_file_info *out)
     return status;
 }
 
-int os_path_info(const char *path, struct os_file_info *out)
+static int info_at(int dir, const char *path, int flags, struct os_file_info *out)
 {
     int saved = errno;
     struct stat st;
-    int status = stat(path, &st) == 0 ? 0 : -errno;
+    int status = fstatat(dir, path, &st, flags) == 0 ? 0 : -errno;
     errno = saved;
     if (status == 0)
         info_of(&st, out);
     return status;
+}
+
+int os_path_info(const char *path, struct os_file_info *out)
+{
+    return info_at(AT_FDCWD, path, 0, out);
+}
+
+int os_name_info(int dir, const char *name, struct os_file_info *out)
+{
+    return info_at(dir, name, AT_SYMLINK_NOFOLLOW, out);
 }
 
 int os_file_id(int fd, struct os_file_id *out)

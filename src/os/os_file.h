@@ -47,9 +47,10 @@ struct os_file_info {
     bool regular, directory;
 };
 
-/* Of the file behind a descriptor, and of the one that a path leads to. */
+/* Of the file behind a descriptor, of the one that a path leads to, and of one in a directory. */
 int os_file_info(int fd, struct os_file_info *out);
 int os_path_info(const char *path, struct os_file_info *out);
+int os_name_info(int dir, const char *name, struct os_file_info *out);
 
 /* The working directory with its closing NUL, an absolute path; -ENOENT where it has none. */
 int os_cwd(char *buf, size_t cap);

@@ -6,8 +6,9 @@ enum { SPINS = 64 }; /* looks at a held word before sleeping: as long as a criti
 
 void os_lock_slow(struct os_lock *lock)
 {
+    const _Atomic(uint32_t) *hint = &lock->word;
     for (unsigned i = 0; i < SPINS; i++)
-        if (load_relaxed(&lock->word) == LOCK_FREE && os_trylock(lock))
+        if (load_relaxed(hint) == LOCK_FREE && os_trylock(lock))
             return;
     /* From here on the word says that somebody may sleep, even if that is nobody any more. */
     while (exchange_acquire(&lock->word, LOCK_AWAITED) != LOCK_FREE) /* as in os_trylock */

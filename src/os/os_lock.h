@@ -23,7 +23,7 @@ ASH_COLD void os_unlock_slow(struct os_lock *lock);
 ASH_INLINE bool os_trylock(struct os_lock *lock)
 {
     uint32_t seen = LOCK_FREE; /* acquire: what the last owner wrote; pairs with os_unlock */
-    return cas_strong_acq_rel(&lock->word, &seen, LOCK_HELD);
+    return cas_strong_acquire(&lock->word, &seen, LOCK_HELD);
 }
 
 ASH_INLINE void os_lock(struct os_lock *lock)
@@ -35,7 +35,7 @@ ASH_INLINE void os_lock(struct os_lock *lock)
 ASH_INLINE void os_unlock(struct os_lock *lock)
 {
     /* release: all that was written under the lock; pairs with os_trylock and os_lock_slow */
-    if (ASH_UNLIKELY(exchange_acq_rel(&lock->word, LOCK_FREE) == LOCK_AWAITED))
+    if (ASH_UNLIKELY(exchange_release(&lock->word, LOCK_FREE) == LOCK_AWAITED))
         os_unlock_slow(lock);
 }
 

@@ -17,9 +17,10 @@
 #define ASH_ARENA_COUNT_H
 
 #include "base/atomic.h"
+#include "base/name.h"
 
 enum {
-    ARENA_NAME = 32, /* bytes of a name */
+    ARENA_NAME = NAME_CAP, /* bytes of a name */
     ARENA_NAMES = 64
 };
 

@@ -60,22 +60,6 @@ static bool descends(const struct arena *a, const struct arena *above)
 
 /* ---- creation ---- */
 
-/* Copies a name and fills it up with zeroes; false: it is too long, empty or unprintable. */
-static bool name_read(union arena_name *to, const char *name)
-{
-    size_t n = 0;
-    memset(to, 0, sizeof *to);
-    if (name == NULL)
-        return true;
-    for (; name[n] != '\0'; n++) {
-        if (n == ARENA_NAME - 1 || name[n] < ' ' || name[n] > '~' || name[n] == '"' ||
-            name[n] == '\\')
-            return false;
-        to->text[n] = name[n];
-    }
-    return n > 0;
-}
-
 /* Puts the defaults in place of zeroes; false: it cannot be done as asked. */
 static bool config_settle(struct ash_arena_config *c, const struct ash_arena_config *given)
 {
@@ -123,7 +107,7 @@ ASH_API struct ash_arena *ash_arena_create(struct ash_arena *parent, const char 
     struct arena *above = arena_of(parent);
     struct ash_arena_config c;
     union arena_name own;
-    if (!config_settle(&c, config) || !name_read(&own, name)) {
+    if (!config_settle(&c, config) || !name_read(own.text, name, "")) {
         errno = EINVAL;
         return NULL;
     }

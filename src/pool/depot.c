@@ -26,7 +26,7 @@ ASH_COLD void depot_fini(struct depot *d)
     store_relaxed(&d->top, 0);
     store_relaxed(&d->blocks_made, 0);
     for (unsigned i = 0; i < DEPOT_STACKS; i++)
-        store_relaxed(&d->stack[i].word, 0);
+        store_relaxed(&d->stack[i], 0);
 }
 
 struct batch *depot_batch(const struct depot *d, uint32_t b)
@@ -45,7 +45,7 @@ uint32_t depot_below(const struct depot *d, uint32_t b)
 /* Pushes a chain that is linked from `first` down to `last`. */
 static void push_chain(struct depot *d, enum depot_stack which, uint32_t first, uint32_t last)
 {
-    _Atomic(uint64_t) *head = &d->stack[which].word;
+    _Atomic(uint64_t) *head = &d->stack[which];
     struct batch *lowest = depot_batch(d, last);
     uint64_t seen = load_relaxed(head);
     for (;;) {
@@ -65,15 +65,24 @@ void depot_push(struct depot *d, enum depot_stack which, uint32_t b)
     push_chain(d, which, b, b);
 }
 
+/* Fetches the rest of a batch along with its first line, which holds the link. */
+static void fetch(const struct depot *d, uint32_t b)
+{
+    const char *batch = (const char *)depot_batch(d, b);
+    for (uint32_t at = ASH_CACHE_LINE; at < d->bytes; at += ASH_CACHE_LINE)
+        __builtin_prefetch(batch + at);
+}
+
 uint32_t depot_pop(struct depot *d, enum depot_stack which)
 {
-    _Atomic(uint64_t) *head = &d->stack[which].word;
+    _Atomic(uint64_t) *head = &d->stack[which];
     for (;;) {
         uint64_t seen =
             load_acquire(head); /* the batch's link and content; pairs with push_chain */
         uint32_t b = (uint32_t)seen;
         if (b == 0)
             return 0;
+        fetch(d, b);
         uint64_t tag = (seen >> 32) + 1;
         uint64_t next = tag << 32 | depot_below(d, b);
         if (d->single) {
@@ -87,7 +96,7 @@ uint32_t depot_pop(struct depot *d, enum depot_stack which)
 
 uint32_t depot_first(const struct depot *d, enum depot_stack which)
 {
-    return (uint32_t)load_acquire(&d->stack[which].word); /* pairs with push_chain */
+    return (uint32_t)load_acquire(&d->stack[which]); /* pairs with push_chain */
 }
 
 /* ---- batches ---- */

@@ -51,7 +51,8 @@ static void wipe(unsigned char *from, unsigned char *to)
 ASH_API struct ash_heap *ash_heap_create(const char *name, size_t reserve_bytes, unsigned flags)
 {
     char copy[ISOHEAP_NAME];
-    if (!isoview_name_read(copy, name) || reserve_bytes < ISOHEAP_BYTES_MIN ||
+    const char *given = name != NULL && name[0] == '\0' ? NULL : name; /* it may be empty */
+    if (name == NULL || !name_read(copy, given, "") || reserve_bytes < ISOHEAP_BYTES_MIN ||
         reserve_bytes > ISOHEAP_BYTES_MAX || (flags & ~(unsigned)ASH_HEAP_VERIFY) != 0) {
         errno = EINVAL;
         return NULL;

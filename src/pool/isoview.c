@@ -24,19 +24,6 @@ static _Atomic(uint64_t) free_records;     /* atomic: a hint, it publishes nothi
 
 /* ---- names ---- */
 
-bool isoview_name_read(char out[ISOHEAP_NAME], const char *name)
-{
-    size_t n = name != NULL ? strnlen(name, ISOHEAP_NAME) : ISOHEAP_NAME;
-    if (n == ISOHEAP_NAME)
-        return false;
-    for (size_t i = 0; i < n; i++)
-        if (name[i] < ' ' || name[i] > '~' || name[i] == '"' || name[i] == '\\')
-            return false;
-    memset(out, 0, ISOHEAP_NAME);
-    memcpy(out, name, n);
-    return true;
-}
-
 void isoview_name(const struct ash_heap *h, char out[ISOHEAP_NAME])
 {
     for (size_t i = 0; i < ASH_COUNT(h->name); i++) {

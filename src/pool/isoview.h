@@ -9,10 +9,11 @@
 
 #include "ashlar/heap.h"
 #include "base/atomic.h"
+#include "base/name.h"
 #include "pool/iso.h"
 #include "pool/snapshot.h"
 
-enum { ISOHEAP_NAME = 32, ISOHEAP_BYTES_MIN = 64 * 1024 };
+enum { ISOHEAP_NAME = NAME_CAP, ISOHEAP_BYTES_MIN = 64 * 1024 };
 #define ISOHEAP_BYTES_MAX (32 * GIB)
 /* Growth beyond the image is cleared up to this size, and given back to the system above it. */
 #define ISOHEAP_KEEP (256 * KIB)
@@ -37,9 +38,6 @@ struct ash_heap {
     struct snapshot snapshot; /* owner */
     size_t image_bytes;       /* owner: of the stretch at the snapshot, 0 without one */
 };
-
-/* Copies a name that is allowed; false: it is not. */
-bool isoview_name_read(char out[ISOHEAP_NAME], const char *name);
 
 /* A record of no heap, for the caller alone; NULL: no memory. */
 struct ash_heap *isoview_take(void);

@@ -7,44 +7,50 @@
 
 #include <string.h>
 
-ASH_TLS struct magazine_set magazines;
+ASH_API ASH_TLS struct ash_pool_thread ash_pool_caches;
 
-const struct magazine magazine_none;
-
-enum { SLOTS_LEAST = 16 };
+enum { NEAR = ASH_COUNT(ash_pool_caches.ash_near), FAR_LEAST = 2 * NEAR };
 
 /* ---- a thread's magazines ---- */
 
-static ASH_COLD void magazines_end(void)
+/* Where the thread keeps its magazine of the pool at that slot; NULL: nowhere yet. */
+static struct ash_pool_cache **place_of(uint32_t slot)
 {
-    for (uint32_t i = 0; i < magazines.count; i++)
-        if (magazines.slot[i] != MAGAZINE_NONE)
-            magazine_leave(magazines.slot[i]);
-    front_free(magazines.slot);
-    magazines = (struct magazine_set){.ended = true};
+    struct ash_pool_thread *t = &ash_pool_caches;
+    return slot < NEAR ? &t->ash_near[slot] : slot < t->ash_count ? &t->ash_far[slot] : NULL;
+}
+
+static ASH_COLD void places_end(void)
+{
+    struct ash_pool_thread *t = &ash_pool_caches;
+    uint32_t count = t->ash_count == 0 ? NEAR : t->ash_count;
+    for (uint32_t i = 0; i < count; i++)
+        if (*place_of(i) != NULL)
+            magazine_leave(magazine_of(*place_of(i)));
+    front_free(t->ash_far);
+    *t = (struct ash_pool_thread){.ash_ended = 1};
 }
 
 void magazine_boot(void)
 {
-    thread_at_end(magazines_end);
+    thread_at_end(places_end);
 }
 
-/* Makes the thread's table hold the slot; that gives the thread a heap, whose end is noticed. */
-static ASH_COLD bool slots_grow(uint32_t slot)
+/* Makes the thread's table hold the slot. */
+static ASH_COLD bool places_grow(uint32_t slot)
 {
-    uint32_t count = magazines.count == 0 ? SLOTS_LEAST : magazines.count;
+    struct ash_pool_thread *t = &ash_pool_caches;
+    uint32_t count = t->ash_count == 0 ? FAR_LEAST : t->ash_count;
     while (count <= slot)
         count *= 2;
-    struct magazine **fresh = front_malloc(count * sizeof *fresh);
-    if (fresh == NULL)
+    struct ash_pool_cache **far = front_calloc(count, sizeof *far);
+    if (far == NULL)
         return false;
-    if (magazines.count != 0)
-        memcpy(fresh, magazines.slot, magazines.count * sizeof *fresh);
-    for (uint32_t i = magazines.count; i < count; i++)
-        fresh[i] = MAGAZINE_NONE;
-    front_free(magazines.slot);
-    magazines.slot = fresh;
-    magazines.count = count;
+    if (t->ash_count != 0)
+        memcpy(far, t->ash_far, t->ash_count * sizeof *far);
+    front_free(t->ash_far);
+    t->ash_far = far;
+    t->ash_count = count;
     return true;
 }
 
@@ -53,21 +59,22 @@ static ASH_COLD void resize(struct magazine *m, uint32_t capacity)
 {
     uint32_t count = magazine_count(m);
     if (count > capacity) {
-        counter_add(&m->given, supply_give(m->pool, m->object, count - capacity));
-        memmove(m->object, m->object + (count - capacity), capacity * sizeof *m->object);
+        counter_add(&m->given, supply_give(m->pool, m->head.ash_object, count - capacity));
+        memmove(m->head.ash_object, m->head.ash_object + (count - capacity),
+                capacity * sizeof *m->head.ash_object);
         magazine_set(m, capacity);
     }
     if (capacity > m->room) {
         void **fresh = front_malloc(capacity * sizeof *fresh);
         if (fresh == NULL)
             return;
-        if (m->object != NULL)
-            memcpy(fresh, m->object, magazine_count(m) * sizeof *fresh);
-        front_free(m->object);
-        m->object = fresh;
+        if (m->head.ash_object != NULL)
+            memcpy(fresh, m->head.ash_object, magazine_count(m) * sizeof *fresh);
+        front_free(m->head.ash_object);
+        m->head.ash_object = fresh;
         m->room = capacity;
     }
-    store_relaxed(&m->capacity, capacity);
+    magazine_capacity_set(m, capacity);
 }
 
 /* A magazine that a thread has left. */
@@ -92,22 +99,28 @@ ASH_COLD struct magazine *magazine_create(struct ash_pool *pool, uint32_t capaci
         return NULL;
     m->fixed = capacity;
     resize(m, capacity);
-    if (load_relaxed(&m->capacity) != 0)
+    if (magazine_capacity(m) != 0)
         return m;
     magazine_leave(m);
     return NULL;
 }
 
+/* A magazine for the thread, whose end is noticed from now on. */
 static ASH_COLD struct magazine *attach(struct ash_pool *pool)
 {
-    uint32_t slot = pool->slot;
-    if (magazines.ended || (slot >= magazines.count && !slots_grow(slot)))
+    struct heap *h = ash_pool_caches.ash_ended ? NULL : thread_enter();
+    if (h == NULL)
         return &pool->direct;
-    struct magazine *m = magazines.slot[slot];
-    if (m != MAGAZINE_NONE)
-        magazine_leave(m); /* of a pool that is gone */
-    m = magazine_create(pool, load_relaxed(&pool->cache));
-    magazines.slot[slot] = m == NULL ? MAGAZINE_NONE : m;
+    thread_leave(h);
+    struct ash_pool_cache **place = place_of(pool->slot);
+    if (place == NULL && places_grow(pool->slot))
+        place = place_of(pool->slot);
+    if (place == NULL)
+        return &pool->direct;
+    if (*place != NULL)
+        magazine_leave(magazine_of(*place)); /* of a pool that is gone */
+    struct magazine *m = magazine_create(pool, load_relaxed(&pool->cache));
+    *place = m == NULL ? NULL : &m->head;
     if (m == NULL)
         return &pool->direct;
     m->fixed = 0;
@@ -118,12 +131,9 @@ struct magazine *magazine_self(struct ash_pool *pool)
 {
     if (pool->own != NULL)
         return pool->own;
-    if (ASH_LIKELY(pool->slot < magazines.count)) {
-        struct magazine *m = magazines.slot[pool->slot];
-        if (ASH_LIKELY(m != MAGAZINE_NONE && load_relaxed(&m->state) != MAGAZINE_DEAD))
-            return m;
-    }
-    return attach(pool);
+    struct ash_pool_cache **place = place_of(pool->slot);
+    struct magazine *m = place == NULL ? NULL : magazine_of(*place);
+    return ASH_LIKELY(m != NULL && load_relaxed(&m->state) != MAGAZINE_DEAD) ? m : attach(pool);
 }
 
 /* ---- magazines that change hands ---- */
@@ -142,10 +152,10 @@ ASH_COLD void magazine_leave(struct magazine *m)
 
 ASH_COLD void magazine_kill(struct magazine *m)
 {
-    front_free(m->object);
-    m->object = NULL;
+    front_free(m->head.ash_object);
+    m->head.ash_object = NULL;
     magazine_set(m, 0);
-    store_relaxed(&m->capacity, 0);
+    magazine_capacity_set(m, 0);
     uint32_t seen = MAGAZINE_OWNED;
     if (!cas_strong_acq_rel(&m->state, &seen, MAGAZINE_DEAD)) /* pairs with magazine_leave */
         magazine_retire(m);
@@ -167,10 +177,10 @@ static void load(struct magazine *m, uint32_t b)
 {
     struct ash_pool *pool = m->pool;
     uint32_t count = magazine_count(m);
-    uint32_t capacity = load_relaxed(&m->capacity);
+    uint32_t capacity = magazine_capacity(m);
     if (count < capacity) {
-        uint32_t n =
-            unload(pool, depot_batch(&pool->depot, b), m->object + count, capacity - count);
+        uint32_t n = unload(pool, depot_batch(&pool->depot, b), m->head.ash_object + count,
+                            capacity - count);
         magazine_count_up(m, taken, n);
         magazine_set(m, count + n);
     }
@@ -184,10 +194,8 @@ static void attend(struct magazine *m)
     uint32_t capacity = m->fixed != 0 ? m->fixed : load_relaxed(&pool->cache);
     if (m == &pool->direct)
         return;
-    uint64_t word = load_relaxed(&m->word);
-    counter_add(&m->hits, word / MAGAZINE_HIT);
-    store_relaxed(&m->word, word_count(word));
-    if (load_relaxed(&m->capacity) != capacity)
+    counter_add(&m->hits, magazine_hits_take(m));
+    if (magazine_capacity(m) != capacity)
         resize(m, capacity);
 }
 
@@ -195,8 +203,8 @@ static void attend(struct magazine *m)
 static void spill(struct magazine *m, uint32_t n)
 {
     uint32_t count = magazine_count(m) - n;
-    uint32_t good = supply_give(m->pool, m->object, n);
-    memmove(m->object, m->object + n, count * sizeof *m->object);
+    uint32_t good = supply_give(m->pool, m->head.ash_object, n);
+    memmove(m->head.ash_object, m->head.ash_object + n, count * sizeof *m->head.ash_object);
     counter_add(&m->given, good);
     magazine_set(m, count);
 }
@@ -210,7 +218,7 @@ void magazine_flush(struct magazine *m)
 void magazine_forget(struct magazine *m)
 {
     for (uint32_t i = magazine_count(m); i < m->room; i++)
-        m->object[i] = NULL;
+        m->head.ash_object[i] = NULL;
 }
 
 /* ---- get and put ---- */
@@ -218,9 +226,12 @@ void magazine_forget(struct magazine *m)
 void *magazine_get(struct magazine *m, int *error)
 {
     struct ash_pool *pool = m->pool;
-    uint64_t word = load_relaxed(&m->word);
-    if (word_count(word) != 0)
-        return magazine_pop(m, word);
+    uint32_t count = magazine_count(m);
+    if (count != 0) {
+        magazine_set(m, count - 1);
+        magazine_count_up(m, hits, 1);
+        return m->head.ash_object[count - 1];
+    }
     attend(m);
     tuner_tick(pool);
     uint32_t b = supply_any(pool, error);
@@ -239,7 +250,7 @@ static uint32_t make_room(struct magazine *m, uint32_t n)
 {
     attend(m);
     uint32_t count = magazine_count(m);
-    uint32_t capacity = load_relaxed(&m->capacity);
+    uint32_t capacity = magazine_capacity(m);
     uint32_t half = count - count / 2;
     uint32_t over = count + n > capacity ? count + n - capacity : 0;
     if (over != 0 && over <= half) {
@@ -252,14 +263,14 @@ static uint32_t make_room(struct magazine *m, uint32_t n)
 void magazine_put_bulk(struct magazine *m, void *const *objs, uint32_t n)
 {
     uint32_t count = magazine_count(m);
-    if (ASH_UNLIKELY(n > load_relaxed(&m->capacity) - count)) {
+    if (ASH_UNLIKELY(n > magazine_capacity(m) - count)) {
         if (n > make_room(m, n)) {
             magazine_count_up(m, given, supply_give(m->pool, objs, n));
             return;
         }
         count = magazine_count(m);
     }
-    memcpy(m->object + count, objs, n * sizeof *objs);
+    memcpy(m->head.ash_object + count, objs, n * sizeof *objs);
     magazine_set(m, count + n);
 }
 
@@ -274,7 +285,7 @@ int magazine_get_bulk(struct magazine *m, void **objs, uint32_t n)
     uint32_t count = magazine_count(m);
     uint32_t have = n < count ? n : count;
     if (have != 0) {
-        memcpy(objs, m->object + (count - have), have * sizeof *objs);
+        memcpy(objs, m->head.ash_object + (count - have), have * sizeof *objs);
         magazine_set(m, count - have);
     }
     if (have < n) {

@@ -6,10 +6,10 @@
  *   get   pops the newest; from an empty magazine, takes a batch from the depot first
  *   put   pushes; into a full magazine, sends the older half to the depot first
  *
- * A thread finds its magazine of a pool in a table of its own, at the pool's slot. Places of pools
- * that it has not used hold one constant magazine, empty and without room, so that the hit paths
- * have a single test each. `fast` of a pool whose objects must be looked at at each call is 0, the
- * place of no pool.
+ * A thread finds its magazine of a pool at the pool's slot in a table of its own, the beginning of
+ * which is thread-local itself: hit paths (in ashlar/pool.h: they are compiled into programs) are
+ * bound by the loads that wait for one another, and one less is a third of their time. `ash_fast`
+ * of a pool whose objects must be looked at at each call is 0, the place of no pool.
  *
  * When a thread ends, its magazines are LEFT with what they hold, by one store each: the next
  * thread takes one over as it is, or whoever finds the depot empty sends the objects there. When a
@@ -25,40 +25,13 @@
 
 #include "pool/pool.h"
 
-struct magazine_set {
-    struct magazine **slot; /* owner */
-    uint32_t count;         /* owner */
-    bool ended;             /* owner: no more magazines for this thread */
-};
+/* The thread's table, which the inline functions use: see ashlar/pool.h. */
+extern ASH_API ASH_TLS struct ash_pool_thread ash_pool_caches;
 
-extern ASH_HIDDEN ASH_TLS struct magazine_set magazines;
-
-/* Never written: it has neither objects nor room. */
-extern ASH_HIDDEN const struct magazine magazine_none;
-
-#define MAGAZINE_NONE ((struct magazine *)(uintptr_t)&magazine_none)
-
-/* For the hit paths: the thread's magazine, or the constant one. */
-ASH_INLINE struct magazine *magazine_fast(const struct ash_pool *pool)
+/* The magazine of which `cache` is the beginning. */
+ASH_INLINE struct magazine *magazine_of(struct ash_pool_cache *cache)
 {
-    uintptr_t fast = ASH_LIKELY(pool != NULL) ? load_relaxed(&pool->fast) : 0;
-    if (ASH_LIKELY(fast < magazines.count))
-        return magazines.slot[fast];
-    return fast < POOLS_MAX ? MAGAZINE_NONE : (struct magazine *)fast;
-}
-
-/* Pops the newest object; the magazine's word is `word`, its count not 0. Counts a hit. */
-ASH_INLINE void *magazine_pop(struct magazine *m, uint64_t word)
-{
-    store_relaxed(&m->word, word + MAGAZINE_HIT - 1);
-    return m->object[word_count(word) - 1];
-}
-
-/* Pushes an object; the magazine's word is `word`, and has room. */
-ASH_INLINE void magazine_push(struct magazine *m, uint64_t word, void *obj)
-{
-    m->object[word_count(word)] = obj;
-    store_relaxed(&m->word, word + 1);
+    return (struct magazine *)cache;
 }
 
 /* The calling thread's; its pool's `direct` where it can have none. */

@@ -9,6 +9,7 @@
 
 #include "base/config.h"
 #include "base/fmt.h"
+#include "base/name.h"
 #include "mem/meta.h"
 #include "os/os_clock.h"
 
@@ -86,19 +87,6 @@ static void unpin(struct ash_mapcache *c)
     sub_acq_rel(&c->pins, PIN_READER); /* our use; pairs with record_take */
 }
 
-/* At most 31 printable characters, of those that statistics can show. */
-static bool name_read(char to[EMIT_NAME], const char *name)
-{
-    size_t n = strnlen(name, EMIT_NAME);
-    if (n == 0 || n == EMIT_NAME)
-        return false;
-    for (size_t i = 0; i < n; i++)
-        if (name[i] < ' ' || name[i] > '~' || name[i] == '"' || name[i] == '\\')
-            return false;
-    memcpy(to, name, n + 1);
-    return true;
-}
-
 static uint64_t ms_of(int64_t ns, uint64_t fallback)
 {
     if (ns < 0)
@@ -109,9 +97,9 @@ static uint64_t ms_of(int64_t ns, uint64_t fallback)
 ASH_API struct ash_mapcache *ash_mapcache_create(const struct ash_mapcache_config *config)
 {
     struct ash_mapcache_config with;
-    char name[EMIT_NAME];
+    char name[NAME_CAP];
     if (!config_read(&with, sizeof with, config, sizeof with.struct_size) ||
-        !name_read(name, with.name != NULL ? with.name : "mapcache") || with.max_maps > MAPS_MAX ||
+        !name_read(name, with.name, "mapcache") || with.max_maps > MAPS_MAX ||
         (with.flags & ~(unsigned)ASH_MAPCACHE_VALIDATE) != 0) {
         errno = EINVAL;
         return NULL;

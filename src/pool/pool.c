@@ -64,8 +64,8 @@ ASH_COLD struct ash_pool *pool_claim(void)
 
 static void counters_clear(struct magazine *m)
 {
-    store_relaxed(&m->word, 0);
-    store_relaxed(&m->capacity, 0);
+    store_plain(&m->head.ash_word, 0);
+    magazine_capacity_set(m, 0);
     store_relaxed(&m->hits, 0);
     store_relaxed(&m->misses, 0);
     store_relaxed(&m->taken, 0);
@@ -75,7 +75,7 @@ static void counters_clear(struct magazine *m)
 ASH_COLD void pool_retire(struct ash_pool *pool)
 {
     counters_clear(&pool->direct);
-    store_relaxed(&pool->fast, 0);
+    pool_fast_set(pool, 0);
     store_relaxed(&pool->abandoned, 0);
     store_relaxed(&pool->magazines, NULL);
     store_relaxed(&pool->magazine_count, 0);
@@ -238,7 +238,8 @@ ASH_COLD struct magazine *pool_magazine(struct ash_pool *pool)
         return NULL;
     counters_clear(m);
     m->pool = pool;
-    m->object = NULL;
+    m->head.ash_object = NULL;
+    m->head.ash_dressed = pool->dress != 0;
     m->room = m->fixed = 0;
     store_relaxed(&m->state, MAGAZINE_OWNED);
     struct magazine *head = load_relaxed(&pool->magazines);
@@ -260,9 +261,9 @@ ASH_COLD void pool_sum(const struct ash_pool *pool, struct pool_sums *out)
         load_relaxed(&pool->magazine_count) + 1; /* records may change lists: no circle */
     *out = (struct pool_sums){0};
     for (; m != NULL && most-- != 0; m = next, next = m == NULL ? NULL : load_acquire(&m->next)) {
-        uint64_t word = load_relaxed(&m->word);
+        uint64_t word = magazine_word(m);
         uint32_t count = word_count(word);
-        out->hits += load_relaxed(&m->hits) + word / MAGAZINE_HIT;
+        out->hits += load_relaxed(&m->hits) + word_hits(word);
         out->misses += load_relaxed(&m->misses);
         out->cached += count;
         out->largest = size_max(out->largest, count);

@@ -36,10 +36,11 @@
 #define ASH_POOL_H
 
 #include "ashlar/pool.h"
+#include "base/name.h"
 #include "pool/depot.h"
 #include "pool/store.h"
 
-enum { POOL_NAME = 32, POOL_NAME_WORDS = POOL_NAME / 8, POOLS_MAX = 1 << 16 };
+enum { POOL_NAME = NAME_CAP, POOL_NAME_WORDS = POOL_NAME / 8, POOLS_MAX = 1 << 16 };
 
 enum pool_kind { POOL_FREE, POOL_SETUP, POOL_NAMING, POOL_LIVE, POOL_ENDING, POOL_KINDS = 8 };
 
@@ -59,14 +60,13 @@ enum magazine_state {
 };
 
 struct magazine {
-    ASH_LINE_ALIGNED _Atomic(uint64_t) word; /* owner writes: hits : 48 | count : 16 */
-    void **object;                           /* owner: `room` places, the newest object last */
-    _Atomic(uint32_t) capacity;              /* owner writes; 0 once the pool is gone */
-    _Atomic(uint64_t) hits;                  /* counter: those that have left the word */
-    _Atomic(uint64_t) misses;                /* counter: other gets */
-    _Atomic(uint64_t) taken;                 /* counter: objects from the depot or the store */
-    _Atomic(uint64_t) given;                 /* counter: objects to the depot */
-    uint32_t room;                           /* owner */
+    /* What the inline functions use. Its words are plain ones there: magazine_word and so on. */
+    ASH_LINE_ALIGNED struct ash_pool_cache head;
+    _Atomic(uint64_t) hits;          /* counter: those that have left the word */
+    _Atomic(uint64_t) misses;        /* counter: other gets */
+    _Atomic(uint64_t) taken;         /* counter: objects from the depot or the store */
+    _Atomic(uint64_t) given;         /* counter: objects to the depot */
+    uint32_t room;                   /* owner: places in head.ash_object */
     uint32_t fixed;                  /* const while owned: capacity it keeps; 0: the pool's */
     struct ash_pool *pool;           /* const while owned */
     _Atomic(uint32_t) state;         /* atomic: enum magazine_state */
@@ -78,8 +78,8 @@ struct magazine {
 struct tuning;
 
 struct ash_pool {
-    _Atomic(uintptr_t) fast; /* atomic: what the hit paths use: `slot`, or `own`, or 0 for none */
-    uint32_t slot;           /* const: place in the register, and in threads' tables */
+    struct ash_pool_head head; /* plain: what the inline functions use, see pool_fast_set */
+    uint32_t slot;             /* const: place in the register, and in threads' tables */
     _Atomic(uint32_t) state;
     _Atomic(uint32_t) abandoned; /* hint: magazines were left with objects in them */
     _Atomic(uint64_t) name[POOL_NAME_WORDS];
@@ -109,6 +109,10 @@ struct ash_pool {
     struct store store;
     struct depot depot;
 };
+
+_Static_assert(offsetof(struct ash_pool, head) == 0 && offsetof(struct magazine, head) == 0 &&
+                   POOLS_MAX == 1 << 16 && ASH_POOL_CACHE_MAX < 1 << 16,
+               "programs were compiled with these");
 
 ASH_INLINE enum pool_kind pool_kind(uint32_t state)
 {
@@ -144,23 +148,57 @@ struct ash_pool *pool_named(const char *name);
 /* The pool's name as it is now. */
 void pool_name_get(const struct ash_pool *pool, char out[POOL_NAME]);
 
-#define MAGAZINE_HIT ((uint64_t)1 << 16)
+/* What the hit paths are to use: `slot`, the address of `own`, or 0 for none. */
+ASH_INLINE void pool_fast_set(struct ash_pool *pool, uintptr_t fast)
+{
+    store_plain(&pool->head.ash_fast, fast);
+}
 
-/* Objects in the magazine. */
+/* A magazine's word: hits : 48 | count : 16, see above. */
+ASH_INLINE uint64_t magazine_word(const struct magazine *m)
+{
+    return load_plain(&m->head.ash_word);
+}
+
+/* Objects in it. */
 ASH_INLINE uint32_t word_count(uint64_t word)
 {
     return (uint16_t)word;
 }
 
+ASH_INLINE uint64_t word_hits(uint64_t word)
+{
+    return word >> 16;
+}
+
 ASH_INLINE uint32_t magazine_count(const struct magazine *m)
 {
-    return word_count(load_relaxed(&m->word));
+    return word_count(magazine_word(m));
 }
 
 /* Its owner sets how many there are. */
 ASH_INLINE void magazine_set(struct magazine *m, uint32_t count)
 {
-    store_relaxed(&m->word, (load_relaxed(&m->word) & ~(MAGAZINE_HIT - 1)) | count);
+    store_plain(&m->head.ash_word, magazine_word(m) - magazine_count(m) + count);
+}
+
+/* Its owner takes the hits out of the word, to count them elsewhere. */
+ASH_INLINE uint64_t magazine_hits_take(struct magazine *m)
+{
+    uint64_t word = magazine_word(m);
+    store_plain(&m->head.ash_word, word_count(word));
+    return word_hits(word);
+}
+
+/* Objects that it may hold: 0 once the pool is gone. */
+ASH_INLINE uint32_t magazine_capacity(const struct magazine *m)
+{
+    return load_plain(&m->head.ash_capacity);
+}
+
+ASH_INLINE void magazine_capacity_set(struct magazine *m, uint32_t capacity)
+{
+    store_plain(&m->head.ash_capacity, capacity);
 }
 
 /* A magazine for the pool, on its list, OWNED, empty, without room; NULL: no memory. */

@@ -1,8 +1,10 @@
 /*
- * Getting and putting objects. The two hit paths are at the top; everything else is behind one call
- * of a function whose name ends in _slow: misses, pools that dress their objects (see enum
- * pool_dress), wrong calls. errno is set when an object cannot be had, and kept by puts.
+ * Getting and putting objects. The hit paths are in ashlar/pool.h, from which the library's own
+ * functions are made here; everything else is behind one call of a function whose name ends in
+ * _slow: misses, pools that dress their objects (see enum pool_dress), wrong calls. errno is set
+ * when an object cannot be had, and kept by puts.
  */
+#define ASH_POOL_DEFINED_HERE 1
 #include "ashlar/pool.h"
 
 #include "heap/error.h"
@@ -107,7 +109,7 @@ static void put_to(struct magazine *m, void *obj)
         magazine_put(m, obj);
 }
 
-static ASH_NOINLINE void *get_slow(struct ash_pool *pool)
+ASH_API_OWN void *ash_pool_get_slow(struct ash_pool *pool)
 {
     if (ASH_UNLIKELY(!pool_is_live(pool))) {
         errno = EINVAL;
@@ -116,7 +118,7 @@ static ASH_NOINLINE void *get_slow(struct ash_pool *pool)
     return get_from(magazine_self(pool));
 }
 
-static ASH_NOINLINE void put_slow(struct ash_pool *pool, void *obj)
+ASH_API_OWN void ash_pool_put_slow(struct ash_pool *pool, void *obj)
 {
     int saved = errno;
     if (ASH_UNLIKELY(!pool_is_live(pool)))
@@ -126,27 +128,9 @@ static ASH_NOINLINE void put_slow(struct ash_pool *pool, void *obj)
     errno = saved;
 }
 
-ASH_API void *ash_pool_get(struct ash_pool *pool)
-{
-    struct magazine *m = magazine_fast(pool);
-    uint64_t word = load_relaxed(&m->word);
-    return ASH_LIKELY(word_count(word) != 0) ? magazine_pop(m, word) : get_slow(pool);
-}
-
-ASH_API void ash_pool_put(struct ash_pool *pool, void *obj)
-{
-    struct magazine *m = magazine_fast(pool);
-    uint64_t word = load_relaxed(&m->word);
-    if (ASH_UNLIKELY(word_count(word) >= load_relaxed(&m->capacity) || obj == NULL)) {
-        put_slow(pool, obj);
-        return;
-    }
-    magazine_push(m, word, obj);
-}
-
 /* ---- many ---- */
 
-static int get_bulk_slow(struct ash_pool *pool, void **objs, unsigned n)
+ASH_API_OWN int ash_pool_get_bulk_slow(struct ash_pool *pool, void **objs, unsigned n)
 {
     if (!pool_is_live(pool) || (objs == NULL && n != 0))
         return -EINVAL;
@@ -158,18 +142,6 @@ static int get_bulk_slow(struct ash_pool *pool, void **objs, unsigned n)
     }
     for (unsigned i = 0; pool->dress != 0 && i < n; i++)
         dress_out(pool, m, objs[i]);
-    return 0;
-}
-
-ASH_API int ash_pool_get_bulk(struct ash_pool *pool, void **objs, unsigned n)
-{
-    struct magazine *m = magazine_fast(pool);
-    uint64_t word = load_relaxed(&m->word);
-    uint32_t count = word_count(word);
-    if (ASH_UNLIKELY(n - 1 >= count)) /* n == 0 as well */
-        return get_bulk_slow(pool, objs, n);
-    memcpy(objs, m->object + (count - n), n * sizeof *objs);
-    store_relaxed(&m->word, word + n * (MAGAZINE_HIT - 1));
     return 0;
 }
 
@@ -185,7 +157,7 @@ ASH_API unsigned ash_pool_get_burst(struct ash_pool *pool, void **objs, unsigned
     return got;
 }
 
-static ASH_NOINLINE void put_bulk_slow(struct ash_pool *pool, void *const *objs, unsigned n)
+ASH_API_OWN void ash_pool_put_bulk_slow(struct ash_pool *pool, void *const *objs, unsigned n)
 {
     if (n == 0)
         return;
@@ -202,19 +174,6 @@ static ASH_NOINLINE void put_bulk_slow(struct ash_pool *pool, void *const *objs,
     errno = saved;
 }
 
-ASH_API void ash_pool_put_bulk(struct ash_pool *pool, void *const *objs, unsigned n)
-{
-    struct magazine *m = magazine_fast(pool);
-    uint64_t word = load_relaxed(&m->word);
-    uint32_t count = word_count(word);
-    if (ASH_UNLIKELY(n - 1 >= load_relaxed(&m->capacity) - count)) { /* n == 0 as well */
-        put_bulk_slow(pool, objs, n);
-        return;
-    }
-    memcpy(m->object + count, objs, n * sizeof *objs);
-    store_relaxed(&m->word, word + n);
-}
-
 /* ---- caches that the program owns ---- */
 
 ASH_API struct ash_pool_cache *ash_pool_cache_create(struct ash_pool *pool, unsigned capacity)
@@ -227,12 +186,7 @@ ASH_API struct ash_pool_cache *ash_pool_cache_create(struct ash_pool *pool, unsi
         magazine_create(pool, capacity == 0 ? load_relaxed(&pool->cache) : capacity);
     if (m == NULL)
         errno = ENOMEM;
-    return (struct ash_pool_cache *)m;
-}
-
-static struct magazine *magazine_of(struct ash_pool_cache *cache)
-{
-    return (struct magazine *)cache;
+    return m == NULL ? NULL : &m->head;
 }
 
 /* Its pool is there. */
@@ -260,28 +214,18 @@ ASH_API void ash_pool_cache_flush(struct ash_pool_cache *cache)
     errno = saved;
 }
 
-ASH_API void *ash_pool_cache_get(struct ash_pool_cache *cache)
+ASH_API_OWN void *ash_pool_cache_get_slow(struct ash_pool_cache *cache)
 {
-    struct magazine *m = magazine_of(cache);
-    uint64_t word = m == NULL ? 0 : load_relaxed(&m->word);
-    if (ASH_LIKELY(word_count(word) != 0 && m->pool->dress == 0))
-        return magazine_pop(m, word);
-    if (ASH_UNLIKELY(!cache_is_live(m))) {
+    if (ASH_UNLIKELY(!cache_is_live(magazine_of(cache)))) {
         errno = EINVAL;
         return NULL;
     }
-    return get_from(m);
+    return get_from(magazine_of(cache));
 }
 
-ASH_API void ash_pool_cache_put(struct ash_pool_cache *cache, void *obj)
+ASH_API_OWN void ash_pool_cache_put_slow(struct ash_pool_cache *cache, void *obj)
 {
     struct magazine *m = magazine_of(cache);
-    uint64_t word = m == NULL ? 0 : load_relaxed(&m->word);
-    if (ASH_LIKELY(m != NULL && word_count(word) < load_relaxed(&m->capacity) && obj != NULL &&
-                   m->pool->dress == 0)) {
-        magazine_push(m, word, obj);
-        return;
-    }
     int saved = errno;
     if (ASH_UNLIKELY(!cache_is_live(m)))
         error_pool_gone(obj, m == NULL ? NULL : m->pool);

@@ -67,11 +67,11 @@ static ASH_COLD void count_magazine(struct census *c, const struct magazine *m)
 {
     uint32_t count = magazine_count(m);
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t number = store_number(&c->pool->store, m->object[i]);
+        uint32_t number = store_number(&c->pool->store, m->head.ash_object[i]);
         if (number != STORE_NONE && number_is_good(&c->pool->store, number))
             found(c, number, c->free);
         else
-            fault(c, "was put and is no object of it", m->object[i]);
+            fault(c, "was put and is no object of it", m->head.ash_object[i]);
     }
 }
 

@@ -20,8 +20,10 @@
 
 enum {
     ALIGN_DEFAULT = ASH_CACHE_LINE,
-    CACHE_DEFAULT = 64,
-    CACHE_PART = 4, /* of the objects of a bounded pool, in one thread's hands */
+    CACHE_BYTES = 32 * 1024, /* in one thread's hands, as long as the next two allow it */
+    CACHE_LEAST = 64,
+    CACHE_MOST = 512,
+    CACHE_PART = 4, /* of the objects of a bounded pool */
     ROOM_LEAST = 8,
     ROOM_MOST = 1024,
     FLAGS =
@@ -33,15 +35,10 @@ enum {
 
 /* ---- making ---- */
 
-static bool name_is_good(const char *name)
+static unsigned cache_default(size_t size, unsigned capacity)
 {
-    if (name == NULL)
-        return true;
-    size_t n = strnlen(name, POOL_NAME);
-    for (size_t i = 0; i < n; i++)
-        if (name[i] < ' ' || name[i] > '~' || name[i] == '"' || name[i] == '\\')
-            return false;
-    return n != 0 && n < POOL_NAME;
+    size_t n = size_max(CACHE_LEAST, size_min(CACHE_BYTES / size, CACHE_MOST));
+    return (unsigned)(capacity == 0 ? n : size_min(n, size_max(capacity / CACHE_PART, 1)));
 }
 
 /* Reads the settings and puts the defaults in; false: they make no sense. */
@@ -62,10 +59,8 @@ static ASH_COLD bool settings_read(struct ash_pool_config *to, const struct ash_
         return false;
     if (fixed)
         to->prealloc = to->capacity;
-    if (to->cache == 0) {
-        size_t part = to->capacity == 0 ? CACHE_DEFAULT : to->capacity / CACHE_PART;
-        to->cache = (unsigned)size_min(CACHE_DEFAULT, size_max(part, 1));
-    }
+    if (to->cache == 0)
+        to->cache = cache_default(to->obj_size, to->capacity);
     return true;
 }
 
@@ -86,7 +81,7 @@ static ASH_COLD void destruct_all(struct ash_pool *pool)
     struct depot *d = &pool->depot;
     for (struct magazine *m = load_acquire(&pool->magazines); m != NULL; m = load_acquire(&m->next))
         for (uint32_t i = 0; i < magazine_count(m); i++)
-            supply_destruct(pool, store_number(&pool->store, m->object[i]));
+            supply_destruct(pool, store_number(&pool->store, m->head.ash_object[i]));
     for (uint32_t b = depot_first(d, DEPOT_FULL); b != 0; b = depot_below(d, b))
         for (uint32_t i = 0; i < depot_batch(d, b)->count; i++)
             supply_destruct(pool, depot_batch(d, b)->object[i]);
@@ -156,9 +151,9 @@ ASH_API ASH_COLD struct ash_pool *ash_pool_create(const char *name,
 {
     struct ash_pool_config c;
     char given[POOL_NAME];
-    int error = !name_is_good(name) || !settings_read(&c, config) ? EINVAL
-                : name != NULL && pool_named(name) != NULL        ? EEXIST
-                                                                  : 0;
+    int error = !name_read(given, name, "") || !settings_read(&c, config) ? EINVAL
+                : name != NULL && pool_named(name) != NULL                ? EEXIST
+                                                                          : 0;
     struct ash_pool *pool = error == 0 && boot() ? pool_claim() : NULL;
     if (pool == NULL) {
         errno = error == 0 ? ENOMEM : error;
@@ -169,14 +164,14 @@ ASH_API ASH_COLD struct ash_pool *ash_pool_create(const char *name,
     if (name == NULL)
         fmt_text(given, sizeof given, "pool-%u", (unsigned)pool->slot);
     if (error == 0)
-        error = -pool_publish(pool, name == NULL ? given : name);
+        error = -pool_publish(pool, given);
     if (error != 0) {
         dismantle(pool);
         errno = error;
         return NULL;
     }
     if (pool->dress == 0)
-        store_relaxed(&pool->fast, pool->own != NULL ? (uintptr_t)pool->own : pool->slot);
+        pool_fast_set(pool, pool->own != NULL ? (uintptr_t)pool->own : pool->slot);
     pool_stats_boot();
     return pool;
 }
@@ -194,7 +189,7 @@ ASH_API ASH_COLD int ash_pool_destroy(struct ash_pool *pool)
         return -EBUSY;
     }
     int saved = errno;
-    store_relaxed(&pool->fast, 0);
+    pool_fast_set(pool, 0);
     dismantle(pool);
     errno = saved;
     return 0;

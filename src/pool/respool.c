@@ -147,7 +147,7 @@ static int resource_open(struct ash_respool *p, struct resource **out)
     struct resource *e = front_calloc(1, sizeof *e);
     int status = e == NULL ? -ENOMEM : p->config.open(&e->res, p->config.user);
     status = status > 0 ? -status : status;
-    lock_take(&p->lock);
+    os_lock(&p->lock);
     if (status == 0) {
         e->born = e->good = e->released = (int64_t)os_clock_ns();
         e->out = true;
@@ -156,7 +156,7 @@ static int resource_open(struct ash_respool *p, struct resource **out)
     }
     counter_add(status == 0 ? &p->counts.opened : &p->counts.open_failures, 1);
     _Atomic(uint32_t) *word = status == 0 ? NULL : open_give(p);
-    lock_give(&p->lock);
+    os_unlock(&p->lock);
     wake(word);
     if (status != 0)
         front_free(e);
@@ -179,7 +179,7 @@ static void resource_drop(struct ash_respool *p, struct resource *e, _Atomic(uin
     counter_add(&p->counts.closed, 1);
     if (reason != NULL)
         counter_add(reason, 1);
-    lock_give(&p->lock);
+    os_unlock(&p->lock);
     resource_close(p, e);
 }
 
@@ -187,9 +187,9 @@ static void resource_drop(struct ash_respool *p, struct resource *e, _Atomic(uin
 static void resource_discard(struct ash_respool *p, struct resource *e, _Atomic(uint64_t) *reason)
 {
     resource_drop(p, e, reason);
-    lock_take(&p->lock);
+    os_lock(&p->lock);
     _Atomic(uint32_t) *word = open_give(p);
-    lock_give(&p->lock);
+    os_unlock(&p->lock);
     wake(word);
 }
 
@@ -208,7 +208,7 @@ static void resource_return(struct ash_respool *p, struct resource *e, int64_t n
         idle_push(p, e);
     else
         e->out = true;
-    lock_give(&p->lock);
+    os_unlock(&p->lock);
     wake(word);
 }
 
@@ -251,12 +251,12 @@ static enum grant queue_wait(struct ash_respool *p, int64_t timeout_ns, struct r
     p->last = &w.next;
     counter_add(&p->counts.waiting, 1);
     counter_add(&p->counts.waits, 1);
-    lock_give(&p->lock);
+    os_unlock(&p->lock);
     while (load_acquire(&w.word) == 0 && (timeout_ns < 0 || now - from < timeout_ns)) {
         os_wait(&w.word, 0, timeout_ns < 0 ? -1 : timeout_ns - (now - from));
         now = (int64_t)os_clock_ns();
     }
-    lock_take(&p->lock);
+    os_lock(&p->lock);
     counter_add(&p->counts.wait_ns, (uint64_t)(now - from));
     if (w.grant == GRANT_NONE)
         queue_remove(p, &w);
@@ -282,7 +282,7 @@ static _Atomic(uint64_t) *unfit(struct ash_respool *p, struct resource *e)
 int respool_acquire(struct ash_respool *p, void **res, int64_t timeout_ns)
 {
     struct resource *e = NULL;
-    lock_take(&p->lock);
+    os_lock(&p->lock);
     enum grant what = claim(p, &e);
     if (ASH_UNLIKELY(what == GRANT_NONE && timeout_ns != 0))
         what = queue_wait(p, timeout_ns, &e);
@@ -292,13 +292,13 @@ int respool_acquire(struct ash_respool *p, void **res, int64_t timeout_ns)
         counter_add(&p->counts.hits, 1);
     else if (what == GRANT_OPEN)
         counter_add(&p->counts.misses, 1);
-    lock_give(&p->lock);
+    os_unlock(&p->lock);
     if (what == GRANT_NONE || what == GRANT_CANCEL)
         return what == GRANT_NONE ? -ETIMEDOUT : -ECANCELED;
 
     _Atomic(uint64_t) *reason = what == GRANT_RESOURCE ? unfit(p, e) : NULL;
     if (ASH_UNLIKELY(reason != NULL)) {
-        lock_take(&p->lock);
+        os_lock(&p->lock);
         resource_drop(p, e, reason);
     }
     if (ASH_UNLIKELY(what == GRANT_OPEN || reason != NULL)) {
@@ -318,10 +318,10 @@ int respool_release(struct ash_respool *p, void *res, bool broken)
     const struct ash_respool_config *c = &p->config;
     bool timed = c->ttl_ns != 0 || c->idle_ns != 0 || (c->check != NULL && c->check_ns != 0);
     int64_t now = timed ? clock_coarse() : 0;
-    lock_take(&p->lock);
+    os_lock(&p->lock);
     struct resource *e = *table_find(p, res);
     if (ASH_UNLIKELY(e == NULL || !e->out)) {
-        lock_give(&p->lock);
+        os_unlock(&p->lock);
         return -EINVAL;
     }
     e->out = false; /* a second release finds that it is not */
@@ -336,15 +336,15 @@ int respool_release(struct ash_respool *p, void *res, bool broken)
 
 void respool_close(struct ash_respool *p)
 {
-    lock_take(&p->lock);
+    os_lock(&p->lock);
     p->closed = true;
     for (_Atomic(uint32_t) *word; (word = grant(p, GRANT_CANCEL, NULL)) != NULL;)
         wake(word);
-    for (struct resource *e; (e = p->newest) != NULL; lock_take(&p->lock)) {
+    for (struct resource *e; (e = p->newest) != NULL; os_lock(&p->lock)) {
         idle_remove(p, e);
         resource_discard(p, e, NULL);
     }
-    lock_give(&p->lock);
+    os_unlock(&p->lock);
 }
 
 /* ---- maintenance ---- */
@@ -352,20 +352,20 @@ void respool_close(struct ash_respool *p)
 int respool_fill(struct ash_respool *p)
 {
     int status = 0;
-    lock_take(&p->lock);
+    os_lock(&p->lock);
     while (status == 0 && !p->closed && load_relaxed(&p->counts.open) < p->config.min) {
         struct resource *e;
         counter_add(&p->counts.open, 1);
-        lock_give(&p->lock);
+        os_unlock(&p->lock);
         status = resource_open(p, &e);
-        lock_take(&p->lock);
+        os_lock(&p->lock);
         if (status == 0) {
             e->out = false;
             resource_return(p, e, e->born);
-            lock_take(&p->lock);
+            os_lock(&p->lock);
         }
     }
-    lock_give(&p->lock);
+    os_unlock(&p->lock);
     return status;
 }
 
@@ -389,20 +389,20 @@ static bool is_check_due(const struct ash_respool *p, const struct resource *e, 
 static bool maintain_one(struct ash_respool *p, int64_t now)
 {
     _Atomic(uint64_t) *reason = NULL;
-    lock_take(&p->lock);
+    os_lock(&p->lock);
     struct resource *e = p->oldest;
     while (e != NULL && (reason = is_due(p, e, now)) == NULL && !is_check_due(p, e, now))
         e = e->newer;
     if (e == NULL) {
-        lock_give(&p->lock);
+        os_unlock(&p->lock);
         return false;
     }
     idle_remove(p, e);
     if (reason == NULL) {
-        lock_give(&p->lock);
+        os_unlock(&p->lock);
         if (p->config.check(e->res, p->config.user) != 0)
             reason = &p->counts.check_failures;
-        lock_take(&p->lock);
+        os_lock(&p->lock);
     }
     if (reason != NULL) {
         resource_discard(p, e, reason);

@@ -35,7 +35,8 @@
 
 #include "ashlar/respool.h"
 #include "base/atomic.h"
-#include "pool/lock.h"
+#include "base/name.h"
+#include "os/os_lock.h"
 
 struct resource {
     void *res;
@@ -57,7 +58,7 @@ struct waiter {
     _Atomic(uint32_t) word; /* atomic: 0 until granted; publishes the two above */
 };
 
-enum { RESPOOL_BUCKETS = 16, RESPOOL_NAME = 32 };
+enum { RESPOOL_BUCKETS = 16, RESPOOL_NAME = NAME_CAP };
 
 /* Counters: written with the lock held, read by statistics without. */
 struct respool_counts {
@@ -67,7 +68,7 @@ struct respool_counts {
 };
 
 struct ash_respool {
-    struct lock lock;
+    struct os_lock lock;
     bool closed;                      /* lock */
     struct ash_respool_config config; /* const */
     struct resource *newest, *oldest; /* lock: the idle list */

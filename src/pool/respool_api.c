@@ -67,7 +67,7 @@ static void stats_read(const struct ash_respool *p, struct ash_respool_stats *ou
 /* All records that were ever made, newest first: pushed, never removed. */
 static _Atomic(struct ash_respool *) records;
 
-static void name_read(const struct ash_respool *p, char out[RESPOOL_NAME])
+static void name_get(const struct ash_respool *p, char out[RESPOOL_NAME])
 {
     uint64_t words[RESPOOL_NAME / 8];
     for (size_t i = 0; i < ASH_COUNT(words); i++)
@@ -80,7 +80,7 @@ static bool row_read(const struct ash_respool *p, struct emit_row *row)
 {
     uint64_t generation = load_acquire(&p->generation); /* the record; pairs with record_open */
     struct ash_respool_stats stats;
-    name_read(p, row->name);
+    name_get(p, row->name);
     stats_read(p, &stats);
     memcpy(row->values, &stats, sizeof stats);
     return generation % 2 == 1 && load_relaxed(&p->generation) == generation;
@@ -141,16 +141,6 @@ static void record_close(struct ash_respool *p)
 
 /* ---- creation ---- */
 
-static bool name_is_good(const char *name)
-{
-    size_t n = 0;
-    for (; name != NULL && name[n] != '\0'; n++)
-        if (n == RESPOOL_NAME - 1 || name[n] < ' ' || name[n] > '~' || name[n] == '"' ||
-            name[n] == '\\')
-            return false;
-    return n != 0;
-}
-
 static bool config_is_good(struct ash_respool_config *c)
 {
     if (c->hard_max == 0)
@@ -162,13 +152,13 @@ static bool config_is_good(struct ash_respool_config *c)
 }
 
 /* The record's fields may be read by statistics of before all the while: those are atomic. */
-static void respool_init(struct ash_respool *p, const char *name,
+static void respool_init(struct ash_respool *p, const char name[RESPOOL_NAME],
                          const struct ash_respool_config *config)
 {
-    uint64_t words[RESPOOL_NAME / 8] = {0};
-    memcpy(words, name, strlen(name));
+    uint64_t words[RESPOOL_NAME / 8];
+    memcpy(words, name, sizeof words);
     for (size_t i = 0; i < ASH_COUNT(words); i++)
-        store_release(&p->name[i], words[i]); /* the generation before it; pairs with name_read */
+        store_release(&p->name[i], words[i]); /* the generation before it; pairs with name_get */
     _Atomic(uint64_t) *counts = (_Atomic(uint64_t) *)&p->counts;
     for (size_t i = 0; i < sizeof p->counts / sizeof *counts; i++)
         store_release(&counts[i], 0);
@@ -187,9 +177,10 @@ ASH_API struct ash_respool *ash_respool_create(const char *name,
                                                const struct ash_respool_config *config)
 {
     struct ash_respool_config c;
+    char copy[RESPOOL_NAME];
     size_t least = offsetof(struct ash_respool_config, open) + sizeof c.open;
-    if (!name_is_good(name) || config == NULL || !config_read(&c, sizeof c, config, least) ||
-        !config_is_good(&c)) {
+    if (!name_read(copy, name, NULL) || config == NULL ||
+        !config_read(&c, sizeof c, config, least) || !config_is_good(&c)) {
         errno = EINVAL;
         return NULL;
     }
@@ -199,7 +190,7 @@ ASH_API struct ash_respool *ash_respool_create(const char *name,
         return NULL;
     }
     emit_kind_add(&kind);
-    respool_init(p, name, &c);
+    respool_init(p, copy, &c);
     record_open(p);
     respool_fill(p); /* what cannot be opened now is opened by maintenance */
     return p;
@@ -207,10 +198,10 @@ ASH_API struct ash_respool *ash_respool_create(const char *name,
 
 static bool is_in_use(struct ash_respool *p)
 {
-    lock_take(&p->lock);
+    os_lock(&p->lock);
     const struct respool_counts *c = &p->counts;
     bool in_use = load_relaxed(&c->open) != load_relaxed(&c->idle) || p->first != NULL;
-    lock_give(&p->lock);
+    os_unlock(&p->lock);
     return in_use;
 }
 

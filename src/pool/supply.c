@@ -212,7 +212,7 @@ ASH_COLD void supply_sweep(struct ash_pool *pool)
         if (magazine_count(m) == 0 || !cas_strong_acq_rel(&m->state, &seen, MAGAZINE_OWNED))
             continue;
         uint32_t n = magazine_count(m);
-        counter_add(&m->given, supply_give(pool, m->object, n));
+        counter_add(&m->given, supply_give(pool, m->head.ash_object, n));
         magazine_set(m, 0);
         store_release(&m->state, MAGAZINE_LEFT); /* pairs with whoever takes it next */
     }

@@ -71,14 +71,14 @@ static _Atomic(uint64_t) *verified_place(struct artdisk *d, const uint64_t hash[
     return &d->verified[hash[0] % ARTDISK_VERIFIED];
 }
 
-static uint64_t stamp_of(const uint64_t hash[2], const struct os_dir_file *file)
+static uint64_t stamp_of(const uint64_t hash[2], const struct os_file_info *file)
 {
     uint64_t words[] = {hash[0],     hash[1],    file->device,
                         file->inode, file->size, (uint64_t)file->mtime_ns};
     return hash_bytes(words, sizeof words, HASH_K2);
 }
 
-static bool is_verified(struct artdisk *d, const uint64_t hash[2], const struct os_dir_file *file)
+static bool is_verified(struct artdisk *d, const uint64_t hash[2], const struct os_file_info *file)
 {
     return load_relaxed(verified_place(d, hash)) == stamp_of(hash, file);
 }
@@ -86,9 +86,9 @@ static bool is_verified(struct artdisk *d, const uint64_t hash[2], const struct 
 /* Stamps an open file with the present time, and remembers it as verified. */
 static void stamp_verified(struct artdisk *d, int fd, const uint64_t hash[2])
 {
-    struct os_dir_file file;
+    struct os_file_info file;
     os_dir_stamp(fd, os_dir_now());
-    if (os_dir_look_fd(fd, &file) == 0)
+    if (os_file_info(fd, &file) == 0)
         store_relaxed(verified_place(d, hash), stamp_of(hash, &file));
 }
 
@@ -98,7 +98,7 @@ enum verdict { GOOD, DAMAGED, FOREIGN };
 
 /* FOREIGN: a whole file, of another key with this hash. */
 static enum verdict judge(struct artdisk *d, const struct artifact *a, const void *map,
-                          const struct os_dir_file *file)
+                          const struct os_file_info *file)
 {
     const struct header *h = map;
     uint64_t at = data_at(h);
@@ -114,9 +114,9 @@ static enum verdict judge(struct artdisk *d, const struct artifact *a, const voi
 }
 
 /* Maps an open file; NULL if it is no artifact's at all. */
-static void *map_file(int fd, struct os_dir_file *file)
+static void *map_file(int fd, struct os_file_info *file)
 {
-    if (os_dir_look_fd(fd, file) != 0 || !file->regular || file->size < sizeof(struct header) ||
+    if (os_file_info(fd, file) != 0 || !file->regular || file->size < sizeof(struct header) ||
         file->size > PTRDIFF_MAX)
         return NULL;
     return os_dir_map(fd, file->size);
@@ -124,7 +124,7 @@ static void *map_file(int fd, struct os_dir_file *file)
 
 static bool load_from(struct artdisk *d, struct artifact *a, int fd, const char *name)
 {
-    struct os_dir_file file = {.size = 0};
+    struct os_file_info file = {.size = 0};
     void *map = map_file(fd, &file);
     enum verdict verdict = map != NULL ? judge(d, a, map, &file) : DAMAGED;
     if (verdict == GOOD) {
@@ -167,12 +167,12 @@ bool artdisk_load(struct artdisk *d, struct artifact *a)
 void artdisk_touch(struct artdisk *d, const struct artifact *a)
 {
     char name[FILE_NAME];
-    struct os_dir_file file;
+    struct os_file_info file;
     name_of(name, a->hash);
     int fd = d->dir < 0 ? -1 : os_dir_read(d->dir, name);
     if (fd < 0)
         return;
-    if (os_dir_look_fd(fd, &file) == 0 && is_verified(d, a->hash, &file))
+    if (os_file_info(fd, &file) == 0 && is_verified(d, a->hash, &file))
         stamp_verified(d, fd, a->hash);
     else
         os_dir_stamp(fd, os_dir_now());
@@ -287,11 +287,11 @@ static const char *read_hex(const char *s, uint64_t *out)
 static void find(void *ctx, const char *name)
 {
     struct finding *f = ctx;
-    struct os_dir_file file;
+    struct os_file_info file;
     uint64_t hash[2];
     const char *end = read_hex(name, &hash[0]);
     end = end != NULL ? read_hex(end, &hash[1]) : NULL;
-    if (end == NULL || os_dir_look(f->d->dir, name, &file) != 0 || !file.regular)
+    if (end == NULL || os_name_info(f->d->dir, name, &file) != 0 || !file.regular)
         return;
     if (strcmp(end, ".tmp") == 0 && f->now_ns - file.mtime_ns > LEFTOVER_NS)
         os_dir_remove(f->d->dir, name);

@@ -2,40 +2,12 @@
  * Bufs in one thread: every function, what it answers at the edges, and that no value ever sees another one's bytes
  * change: random operations on sixty values, each with a plain copy beside it that says what it should hold.
  */
-#include "ashlar/ashlar.h"
-#include "tap.h"
+#include "bufs.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <sys/wait.h>
-
-static struct ash_buf_stats stats(void)
-{
-    struct ash_buf_stats s = {.struct_size = sizeof s};
-    ash_buf_stats(&s);
-    return s;
-}
-
-static struct ash_buf text(const char *s, size_t headroom)
-{
-    struct ash_buf b;
-    if (ash_buf_alloc(&b, strlen(s), headroom) != 0)
-        abort();
-    memcpy(b.data, s, b.len);
-    return b;
-}
-
-static int holds(const struct ash_buf *b, const char *s)
-{
-    return b->len == strlen(s) && memcmp(b->data, s, b->len) == 0;
-}
-
-static int is_empty(const struct ash_buf *b)
-{
-    return b->data == NULL && b->len == 0 && b->owner == NULL && b->refs == 0;
-}
 
 static int released;
 static void *released_user;

@@ -1,37 +1,9 @@
 /*
  * Chains of bufs: every function, what it answers at the edges, and that pushes and pops at both ends keep the order.
  */
-#include "ashlar/ashlar.h"
-#include "tap.h"
+#include "bufs.h"
 
 #include <errno.h>
-#include <stdlib.h>
-
-static struct ash_buf_stats stats(void)
-{
-    struct ash_buf_stats s = {.struct_size = sizeof s};
-    ash_buf_stats(&s);
-    return s;
-}
-
-static struct ash_buf text(const char *s, size_t headroom)
-{
-    struct ash_buf b;
-    if (ash_buf_alloc(&b, strlen(s), headroom) != 0)
-        abort();
-    memcpy(b.data, s, b.len);
-    return b;
-}
-
-static int holds(const struct ash_buf *b, const char *s)
-{
-    return b->len == strlen(s) && memcmp(b->data, s, b->len) == 0;
-}
-
-static int is_empty(const struct ash_buf *b)
-{
-    return b->data == NULL && b->len == 0 && b->owner == NULL && b->refs == 0;
-}
 
 static struct ash_bufchain chain(const char *const *parts)
 {

@@ -32,6 +32,14 @@ static struct ash_pool *make(unsigned flags)
     return pool;
 }
 
+/* The object that the message will be about. */
+static void *get_shown(struct ash_pool *pool)
+{
+    void *p = ash_pool_get(pool);
+    show(p);
+    return p;
+}
+
 /* What must hold after a warning: nothing lost, nothing twice. */
 static void is_whole(struct ash_pool *pool, unsigned out)
 {
@@ -64,8 +72,7 @@ static void spill(struct ash_pool *pool)
 static void put_twice(void)
 {
     struct ash_pool *pool = make(ASH_POOL_DEBUG);
-    void *p = ash_pool_get(pool);
-    show(p);
+    void *p = get_shown(pool);
     ash_pool_put(pool, p);
     ash_pool_put(pool, p);
     is_whole(pool, 0);
@@ -74,8 +81,7 @@ static void put_twice(void)
 static void put_twice_later(void)
 {
     struct ash_pool *pool = make(ASH_POOL_DEBUG);
-    void *p = ash_pool_get(pool);
-    show(p);
+    void *p = get_shown(pool);
     ash_pool_put(pool, p);
     spill(pool);
     ash_pool_put_bulk(pool, &p, 1);
@@ -140,8 +146,7 @@ static void put_block(void)
 static void overrun(void)
 {
     struct ash_pool *pool = make(ASH_POOL_DEBUG);
-    char *p = ash_pool_get(pool);
-    show(p);
+    char *p = get_shown(pool);
     p[103] = 1;
     ash_pool_put(pool, p);
     is_whole(pool, 0);
@@ -150,8 +155,7 @@ static void overrun(void)
 static void underrun(void)
 {
     struct ash_pool *pool = make(ASH_POOL_DEBUG);
-    char *p = ash_pool_get(pool);
-    show(p);
+    char *p = get_shown(pool);
     p[-12] ^= 1;
     ash_pool_put(pool, p);
     is_whole(pool, 0);
@@ -160,8 +164,7 @@ static void underrun(void)
 static void use_after_put(void)
 {
     struct ash_pool *pool = make(ASH_POOL_DEBUG);
-    char *p = ash_pool_get(pool);
-    show(p);
+    char *p = get_shown(pool);
     ash_pool_put(pool, p);
     p[42] ^= 1;
     if (ash_pool_get(pool) != p)
@@ -192,8 +195,7 @@ static void use_after_put_kept(void)
 static void put_into_none(void)
 {
     struct ash_pool *pool = make(0);
-    void *p = ash_pool_get(pool);
-    show(p);
+    void *p = get_shown(pool);
     ash_pool_put(NULL, p);
     is_whole(pool, 1);
 }
@@ -201,8 +203,7 @@ static void put_into_none(void)
 static void put_into_gone(void)
 {
     struct ash_pool *pool = make(0);
-    void *p = ash_pool_get(pool);
-    show(p);
+    void *p = get_shown(pool);
     ash_pool_put(pool, p);
     ash_pool_destroy(pool);
     ash_pool_put(pool, p);
@@ -211,8 +212,7 @@ static void put_into_gone(void)
 static void free_object(void)
 {
     struct ash_pool *pool = make(0);
-    char *p = ash_pool_get(pool);
-    show(p);
+    char *p = get_shown(pool);
     ash_free(p);
     is_whole(pool, 1);
 }

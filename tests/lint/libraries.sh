@@ -18,6 +18,6 @@ headers_of() {
 # The functions that a library has to export: all that its headers name, inline ones excepted.
 declared_by() {
     headers_of "$1" | (cd "$top_srcdir/include" && xargs cat) | tr '\n' ' ' >"$scratch/text"
-    grep -oE 'static inline [a-z_0-9 *]*\bash_[a-z_0-9]+\(' "$scratch/text" | grep -oE 'ash_[a-z_0-9]+\($' | sort -u >"$scratch/inline"
+    grep -oE '(static inline|ASH_POOL_PART) [a-z_0-9 *]*\bash_[a-z_0-9]+\(' "$scratch/text" | grep -oE 'ash_[a-z_0-9]+\($' | sort -u >"$scratch/inline"
     grep -oE '\bash_[a-z_0-9]+\(' "$scratch/text" | sort -u | grep -vxF -f "$scratch/inline" | tr -d '('
 }

@@ -62,8 +62,8 @@ static void three_batches(void)
         depot_batch(&depot, b)->object[depot_batch(&depot, b)->count++] = object;
         depot_push(&depot, DEPOT_FULL, b);
     }
-    model_name(&depot.stack[DEPOT_FULL].word, "the full stack");
-    model_name(&depot.stack[DEPOT_BLANK].word, "the blank stack");
+    model_name(&depot.stack[DEPOT_FULL], "the full stack");
+    model_name(&depot.stack[DEPOT_BLANK], "the blank stack");
 }
 
 /* A store of three objects in a chunk, the first of which is used up. */

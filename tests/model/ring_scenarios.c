@@ -5,7 +5,7 @@
  */
 #include "scenario.h"
 
-#include "pool/lock.h"
+#include "os/os_lock.h"
 #include "pool/ring.h"
 
 #include <errno.h>
@@ -205,16 +205,16 @@ static void check_canceled(void)
         model_require(waited[t] == 0 || waited[t] == -ECANCELED, "a wait ended for another reason");
 }
 
-/* ---- the lock of other pools, whose threads sleep in the same way ---- */
+/* ---- the lock of os/os_lock.h, whose threads sleep in the same way ---- */
 
-static struct lock lock;
+static struct os_lock lock;
 static unsigned guarded;
 
 static void lock_once(void)
 {
-    lock_take(&lock);
+    os_lock(&lock);
     guarded++;
-    lock_give(&lock);
+    os_unlock(&lock);
 }
 
 static void lock_twice(void)

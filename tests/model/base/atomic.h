@@ -90,6 +90,7 @@ bool model_cas(struct model_site *site, volatile void *p, size_t size, uint64_t 
 #define and_relaxed(p, v) MODEL_CHANGED(p, v, "and_relaxed", MODEL_RELAXED, MODEL_AND)
 
 #define cas_strong_relaxed(p, expected, v) MODEL_SWAPPED(p, expected, v, "cas_strong_relaxed", MODEL_RELAXED, false)
+#define cas_strong_acquire(p, expected, v) MODEL_SWAPPED(p, expected, v, "cas_strong_acquire", MODEL_ACQUIRE, false)
 #define cas_strong_release(p, expected, v) MODEL_SWAPPED(p, expected, v, "cas_strong_release", MODEL_RELEASE, false)
 #define cas_strong_acq_rel(p, expected, v) MODEL_SWAPPED(p, expected, v, "cas_strong_acq_rel", MODEL_ACQ_REL, false)
 
