@@ -42,7 +42,6 @@ static const struct survivor {
     {"arena_counts_take", "&c->taken", FAULT_NO_RELEASE, true, "who gives a table back publishes, not who takes it"},
     {"table_get", "&part[at]", FAULT_NO_ACQUIRE, false, "only walks over all pools have numbers from nowhere"},
     {"table_get", "&t->part[k]", FAULT_NO_ACQUIRE, false, "the same"},
-    {"table_slot", "&t->part[k]", FAULT_NO_ACQUIRE, false, "memory of the stand-in for calloc was never written to"},
     {"chunk_make", "&header->kind", FAULT_NO_RELEASE, false, "right pointers were handed over with the chunk's record"},
     {"store_chunk_of", "&header->kind", FAULT_NO_ACQUIRE, false, "the same, from the other side"},
     {"run_give", "&header->kind", FAULT_DROPPED, false, "only messages about wrong pointers ask for it"},
