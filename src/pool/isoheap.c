@@ -207,9 +207,7 @@ static int differences(const struct ash_heap *h)
 /* Of a restore that was wrong: the image is copied, and the mode not trusted again. */
 ASH_COLD static void put_right(struct ash_heap *h)
 {
-    snapshot_copy(&h->snapshot);
-    h->snapshot.fallbacks += h->snapshot.mode != ASH_RESET_COPY;
-    h->snapshot.mode = ASH_RESET_COPY;
+    snapshot_distrust(&h->snapshot);
     counter_add(&h->seen.mismatches, 1);
 }
 
