@@ -49,17 +49,20 @@ ASH_API void *ash_heap_quickjs_malloc(struct JSMallocState *s, size_t n)
         return NULL;
     latest = h;
     s->malloc_count++;
-    s->malloc_size += ash_heap_usable(h, p);
+    s->malloc_size += iso_usable(h->iso, p);
     return p;
 }
 
 ASH_API void ash_heap_quickjs_free(struct JSMallocState *s, void *p)
 {
-    if (p == NULL)
+    struct ash_heap *h = s->opaque;
+    size_t had = iso_free(h->iso, p);
+    if (ASH_UNLIKELY(had == 0)) {
+        ash_heap_free(h, p); /* NULL, or a fault to be named */
         return;
+    }
     s->malloc_count--;
-    s->malloc_size -= ash_heap_usable(s->opaque, p);
-    ash_heap_free(s->opaque, p);
+    s->malloc_size -= had;
 }
 
 ASH_API void *ash_heap_quickjs_realloc(struct JSMallocState *s, void *p, size_t n)
@@ -76,7 +79,7 @@ ASH_API void *ash_heap_quickjs_realloc(struct JSMallocState *s, void *p, size_t 
     if (moved == NULL)
         return NULL;
     latest = h;
-    s->malloc_size += ash_heap_usable(h, moved) - had;
+    s->malloc_size += iso_usable(h->iso, moved) - had;
     return moved;
 }
 

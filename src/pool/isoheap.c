@@ -134,11 +134,7 @@ ASH_API void *ash_heap_aligned(struct ash_heap *h, size_t align, size_t n)
 
 ASH_API void ash_heap_free(struct ash_heap *h, void *p)
 {
-    if (p == NULL)
-        return;
-    if (ASH_LIKELY(iso_fault_of(h->iso, p) == ISO_OK))
-        iso_free(h->iso, p);
-    else
+    if (ASH_UNLIKELY(iso_free(h->iso, p) == 0) && p != NULL)
         report(h, "free", p);
 }
 
@@ -146,7 +142,7 @@ ASH_API void *ash_heap_realloc(struct ash_heap *h, void *p, size_t n)
 {
     if (p == NULL)
         return ash_heap_malloc(h, n);
-    if (ASH_UNLIKELY(iso_fault_of(h->iso, p) != ISO_OK)) {
+    if (ASH_UNLIKELY(iso_find(h->iso, p) == SIZE_MAX)) {
         report(h, "realloc", p);
         return refuse(h, EINVAL);
     }
@@ -160,7 +156,7 @@ ASH_API void *ash_heap_realloc(struct ash_heap *h, void *p, size_t n)
 
 ASH_API size_t ash_heap_usable(const struct ash_heap *h, const void *p)
 {
-    return p != NULL && iso_fault_of(h->iso, p) == ISO_OK ? iso_usable(h->iso, p) : 0;
+    return iso_usable(h->iso, p);
 }
 
 ASH_API int ash_heap_owns(const struct ash_heap *h, const void *p)

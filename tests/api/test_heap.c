@@ -164,7 +164,7 @@ static void test_blocks(void)
     ok(aligned, "ash_heap_aligned: every alignment");
     is_int((long)stats(h).live_blocks, 3, "nothing else is live");
     ash_heap_free(h, a), ash_heap_free(h, b), ash_heap_free(h, c);
-    is_ptr(ash_heap_malloc(h, 4000), a, "free memory joins");
+    is_ptr(ash_heap_malloc(h, 16 * MIB), a, "free memory joins");
     ash_heap_destroy(h);
 }
 
