@@ -11,11 +11,12 @@
 #include <string.h>
 
 /*
- * SIFT_CALL: what protecting a stretch of pages costs, in copies of a page. TRIAL_*: a trial is
+ * SIFT_CALL: what protecting a stretch of pages costs, in copies of a page that is not hot, and so
+ * not in the second-level cache. TRIAL_*: a trial is
  * three windows of restores by scan and three by copying; the first of each is to settle, the
  * better one of the others counts. The winner serves until the next.
  */
-enum { RANGES = 64, SIFT_CALL = 14 };
+enum { RANGES = 64, SIFT_CALL = 4 };
 enum { TRIAL_WINDOW = 16, TRIAL_SCANS = 3 * TRIAL_WINDOW, TRIAL_END = 2 * TRIAL_SCANS };
 enum { TRIAL_EVERY = 1 << 15 };
 

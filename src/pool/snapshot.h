@@ -26,8 +26,10 @@
  *
  * Measured on 200 KiB to 2 MiB: a scan 1.0 us and 1.2 ns a page (2.5 with any other filter than
  * "written", which has a loop of its own in the system), a page found 18 ns, its copy 87 from the
- * second-level cache; a fault 0.96 us, protecting a stretch 1.2. Rejected: protecting all pages
- * after so many restores (each hot page faults again: in all 1.5 times of this); comparing a page
+ * second-level cache and some 250 from beyond; a fault 0.96 us, protecting a stretch 1.2. Rejected:
+ * protecting all pages after so many restores, since each hot page faults again (use and restore of
+ * 1.8 MiB, 31 pages, in us, for 0, 2 and 8 others each time: 7.5, 20 and 38, this way 6.3, 16 and
+ * 35; of 16 MiB, 100 pages, 0 and 25 others: 37 and 150, this way 26 and 125); comparing a page
  * before it is copied, by pages, 512 bytes or lines, which takes what copying does (95 to 99 ns), as
  * do rep movsb, 16- and 32-byte moves (85 to 105).
  */
