@@ -2,8 +2,8 @@
  * The image of a range of pages, and four ways of putting it back. The range is private memory of
  * one thread at a time, this module's to remap in place.
  *
- *   COPY       the whole image is copied. 0.03 us a page in the cache: nothing is cheaper up to
- *              some hundred KiB, whatever was written.
+ *   COPY       the whole image is copied. 0.03 to 0.09 us a page in the cache: nothing is cheaper
+ *              up to some hundred KiB, whatever was written.
  *   SCAN       the range is a private mapping of the image's file; the pages that are no longer the
  *              file's are copied. A page once written stays copied, so each restore copies it.
  *   SCAN_UFFD  the system notes which pages are written, and those are copied. A protected page
@@ -41,8 +41,10 @@
 
 enum { SNAPSHOT_ROUND = 64 }; /* restores between two sifts at most */
 
-/* AUTO just copies up to the first size, where a scan's system call alone costs as much; and tries
- * scans against copies up to the second. */
+/*
+ * AUTO just copies up to the first size, where a scan's system call alone costs as much; and tries
+ * scans against copies up to the second.
+ */
 #define SNAPSHOT_COPY_MAX (64 * KIB)
 #define SNAPSHOT_TRY_MAX  (2 * MIB)
 
