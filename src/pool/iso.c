@@ -102,7 +102,7 @@ ASH_INLINE unsigned bin_of(size_t n)
     return ISO_EXACT + (log - 5) * 4 + (unsigned)(n >> (log - 2) & 3);
 }
 
-static void bin_insert(struct iso *i, size_t g, size_t n)
+ASH_NOINLINE static void bin_insert(struct iso *i, size_t g, size_t n)
 {
     struct iso_free *f = iso_block(i, g);
     unsigned bin = bin_of(n);
@@ -119,7 +119,7 @@ static void bin_insert(struct iso *i, size_t g, size_t n)
 }
 
 /* Takes the free block out, begin bit and end mark too; its size. */
-static size_t bin_remove(struct iso *i, size_t g)
+ASH_NOINLINE static size_t bin_remove(struct iso *i, size_t g)
 {
     struct iso_free f = *(struct iso_free *)iso_block(i, g);
     unsigned bin = bin_of(f.size);
@@ -139,7 +139,7 @@ static size_t bin_remove(struct iso *i, size_t g)
 }
 
 /* The granule, plus one, of a free block that holds `n`; 0: none. */
-static uint32_t bin_find(const struct iso *i, size_t n)
+ASH_NOINLINE static uint32_t bin_find(const struct iso *i, size_t n)
 {
     unsigned bin = bin_of(n);
     uint32_t at = i->bins[bin];
@@ -164,7 +164,7 @@ static uint32_t bin_find(const struct iso *i, size_t n)
  * `n` granules from `g` on belong to nobody and are in no bin: they join their neighbours, but for
  * those that wait, whose size is 0.
  */
-static void release(struct iso *i, size_t g, size_t n)
+ASH_NOINLINE static void release(struct iso *i, size_t g, size_t n)
 {
     size_t next = g + n;
     if (next != i->top && is_free(i, next) && free_size(i, next) != 0)
@@ -185,7 +185,7 @@ static void release(struct iso *i, size_t g, size_t n)
 }
 
 /* Blocks that wait join their neighbours. */
-static void join(struct iso *i)
+ASH_NOINLINE static void join(struct iso *i)
 {
     for (size_t bin = 0; i->idle != 0; bin++)
         while (i->waiting[bin] != 0) {
@@ -197,7 +197,7 @@ static void join(struct iso *i)
         }
 }
 
-/* The granule, plus one, of a free block for `n`, after a join where that may spare fresh memory. */
+/* The granule, plus one, of a free block for `n`, after a join where that spares fresh memory. */
 static uint32_t bin_search(struct iso *i, size_t n)
 {
     uint32_t found = bin_find(i, n);
@@ -208,7 +208,7 @@ static uint32_t bin_search(struct iso *i, size_t n)
 }
 
 /* The first of `n` granules, live; SIZE_MAX: no room. */
-static size_t acquire(struct iso *i, size_t n)
+ASH_NOINLINE static size_t acquire(struct iso *i, size_t n)
 {
     if (n > i->limit)
         return SIZE_MAX;
@@ -234,7 +234,7 @@ static size_t acquire(struct iso *i, size_t n)
 }
 
 /* A live block of `n` granules keeps its first `keep`. */
-static void cut(struct iso *i, size_t g, size_t n, size_t keep)
+ASH_NOINLINE static void cut(struct iso *i, size_t g, size_t n, size_t keep)
 {
     if (n == keep)
         return;
@@ -244,7 +244,7 @@ static void cut(struct iso *i, size_t g, size_t n, size_t keep)
 }
 
 /* A live block of `n` granules becomes one of `want` if what follows is free; false: it is not. */
-static bool extend(struct iso *i, size_t g, size_t n, size_t want)
+ASH_NOINLINE static bool extend(struct iso *i, size_t g, size_t n, size_t want)
 {
     size_t next = g + n;
     if (next == i->top) {
@@ -289,10 +289,16 @@ void *iso_malloc_slow(struct iso *i, size_t n)
     return g == SIZE_MAX ? NULL : iso_block(i, g);
 }
 
+/* For the rarer calls: once in the program's code. */
+ASH_NOINLINE static void *block_make(struct iso *i, size_t n)
+{
+    return iso_malloc(i, n);
+}
+
 void *iso_calloc(struct iso *i, size_t n)
 {
     size_t high = i->high;
-    void *p = iso_malloc(i, n);
+    void *p = block_make(i, n);
     if (p == NULL)
         return NULL;
     size_t g = granule_of(i, p), end = g + granules(n);
@@ -349,7 +355,7 @@ void *iso_realloc(struct iso *i, void *p, size_t n)
         if (extend(i, g, have, want))
             return p;
     }
-    void *moved = iso_malloc(i, n);
+    void *moved = block_make(i, n);
     if (moved == NULL)
         return NULL;
     memcpy(moved, p, have * ISO_GRANULE);

@@ -49,7 +49,7 @@ ASH_API void *ash_heap_quickjs_malloc(struct JSMallocState *s, size_t n)
         return NULL;
     latest = h;
     s->malloc_count++;
-    s->malloc_size += iso_usable(h->iso, p);
+    s->malloc_size += iso_rounded(n);
     return p;
 }
 
@@ -79,7 +79,7 @@ ASH_API void *ash_heap_quickjs_realloc(struct JSMallocState *s, void *p, size_t 
     if (moved == NULL)
         return NULL;
     latest = h;
-    s->malloc_size += iso_usable(h->iso, moved) - had;
+    s->malloc_size += iso_rounded(n) - had;
     return moved;
 }
 

@@ -147,7 +147,7 @@ ASH_API void *ash_heap_realloc(struct ash_heap *h, void *p, size_t n)
         return refuse(h, EINVAL);
     }
     if (n == 0) {
-        iso_free(h->iso, p);
+        ash_heap_free(h, p);
         return NULL;
     }
     void *moved = iso_realloc(h->iso, p, n);

@@ -30,12 +30,11 @@ struct sweep {
 };
 
 /* Calls `each` for every stretch found: the pages in all, or a negative errno. */
-ASH_INLINE long sweep(struct sweep *w, int (*each)(struct sweep *w, size_t off, size_t n))
+static long sweep(struct sweep *w, int (*each)(struct sweep *w, size_t off, size_t n))
 {
     struct snapshot *s = w->s;
     enum os_page_kind kind = s->mode == ASH_RESET_SCAN_UFFD ? OS_PAGES_WRITTEN : OS_PAGES_COPIED;
     struct os_page_range ranges[RANGES];
-    annotate_whole(ranges, sizeof ranges); /* the system's to fill */
     uintptr_t begin = (uintptr_t)s->at, end = begin + s->bytes, from = begin;
     size_t found = 0;
     while (from < end) {
@@ -43,6 +42,7 @@ ASH_INLINE long sweep(struct sweep *w, int (*each)(struct sweep *w, size_t off, 
         long got = os_pages_scan(&from, end, kind, ranges, RANGES);
         if (got < 0 || from <= before || from > end)
             return got < 0 ? got : -EIO;
+        annotate_whole(ranges, (size_t)got * sizeof ranges[0]); /* the system has filled them */
         for (long r = 0; r < got; r++) {
             uintptr_t start = (uintptr_t)ranges[r].start, stop = (uintptr_t)ranges[r].end;
             if (start < begin || stop > end || start >= stop)

@@ -21,8 +21,8 @@
  *
  * AUTO tries both in turn where either may win, on the guest's own uses: which is faster depends on
  * how many pages they write, how many of them are others each time, and where the image lies in the
- * caches. What decides is the mean of some restores, with the faults that the uses before them took;
- * it is tried again now and then. Either puts back the same bytes.
+ * caches. What decides is the mean of some restores, with the faults that the uses before them
+ * took; it is tried again now and then. Either puts back the same bytes.
  *
  * Measured on 200 KiB to 2 MiB: a scan 1.0 us and 1.2 ns a page (2.5 with any other filter than
  * "written", which has a loop of its own in the system), a page found 18 ns, its copy 87 from the
@@ -30,8 +30,8 @@
  * protecting all pages after so many restores, since each hot page faults again (use and restore of
  * 1.8 MiB, 31 pages, in us, for 0, 2 and 8 others each time: 7.5, 20 and 38, this way 6.3, 16 and
  * 35; of 16 MiB, 100 pages, 0 and 25 others: 37 and 150, this way 26 and 125); comparing a page
- * before it is copied, by pages, 512 bytes or lines, which takes what copying does (95 to 99 ns), as
- * do rep movsb, 16- and 32-byte moves (85 to 105).
+ * before it is copied, by pages, 512 bytes or lines, which takes what copying does (95 to 99 ns),
+ * as do rep movsb, 16- and 32-byte moves (85 to 105).
  */
 #ifndef ASH_SNAPSHOT_H
 #define ASH_SNAPSHOT_H
