@@ -397,7 +397,7 @@ void iso_settle(struct iso *i)
 }
 
 /* Whether the free block at `g` is what rules 1, 3 and 4 say. */
-static bool free_is_whole(const struct iso *i, size_t g)
+ASH_COLD static bool free_is_whole(const struct iso *i, size_t g)
 {
     const struct iso_free *f = iso_block(i, g);
     if (f->size == 0 || g + f->size >= i->top || *size_before(i, g + f->size) != f->size)
@@ -411,7 +411,7 @@ static bool free_is_whole(const struct iso *i, size_t g)
 }
 
 /* Faults of the lists of waiting blocks, which hold as many granules as `idle` says. */
-static int waiting_check(const struct iso *i)
+ASH_COLD static int waiting_check(const struct iso *i)
 {
     int faults = 0;
     size_t idle = 0;
@@ -427,7 +427,7 @@ static int waiting_check(const struct iso *i)
     return faults + (idle != i->idle);
 }
 
-int iso_check(const struct iso *i)
+ASH_COLD int iso_check(const struct iso *i)
 {
     int faults = waiting_check(i);
     uint32_t blocks = 0;

@@ -55,13 +55,8 @@ ASH_API void *ash_heap_quickjs_malloc(struct JSMallocState *s, size_t n)
 
 ASH_API void ash_heap_quickjs_free(struct JSMallocState *s, void *p)
 {
-    struct ash_heap *h = s->opaque;
-    size_t had = iso_free(h->iso, p);
-    if (ASH_UNLIKELY(had == 0)) {
-        ash_heap_free(h, p); /* NULL, or a fault to be named */
-        return;
-    }
-    s->malloc_count--;
+    size_t had = isoheap_free(s->opaque, p);
+    s->malloc_count -= had != 0;
     s->malloc_size -= had;
 }
 

@@ -132,10 +132,17 @@ ASH_API void *ash_heap_aligned(struct ash_heap *h, size_t align, size_t n)
     return ASH_LIKELY(p != NULL) ? p : refuse(h, ENOMEM);
 }
 
+size_t isoheap_free(struct ash_heap *h, void *p)
+{
+    size_t had = iso_free(h->iso, p);
+    if (ASH_UNLIKELY(had == 0) && p != NULL)
+        report(h, "free", p);
+    return had;
+}
+
 ASH_API void ash_heap_free(struct ash_heap *h, void *p)
 {
-    if (ASH_UNLIKELY(iso_free(h->iso, p) == 0) && p != NULL)
-        report(h, "free", p);
+    isoheap_free(h, p);
 }
 
 ASH_API void *ash_heap_realloc(struct ash_heap *h, void *p, size_t n)
