@@ -1,10 +1,10 @@
 /*
  * bench_heap: what a use of an isolated heap costs, and what putting it back costs.
  *
- * restore/MODE/KIB/PAGES: an image of KIB is used by writing to PAGES pages of it, a quarter of
+ * restore/MODE/KIB/PAGES/OTHERS: an image of KIB is used by writing to PAGES pages of it, OTHERS of
  * them other ones each time, and put back; the time is the restore's alone, `use_ns` what the
- * writes cost, faults included. The baseline is what one does without: COPY is the memcpy of the
- * image, and lua/create_destroy an engine made anew on malloc, beside lua/restore on the same
+ * writes cost, faults included, and `cycle_ns` both, as the user pays it. The baseline is what one
+ * does without: COPY is the memcpy of the image, and lua/create_destroy an engine made anew on malloc, beside lua/restore on the same
  * script. pair and churn: the allocator against the process's malloc.
  */
 #include "random.hh"
@@ -57,18 +57,20 @@ void restore(benchmark::State &state, ash_reset_mode mode)
     std::memset(memory, 7, bytes);
     if (ash_heap_snapshot(h, mode) != 0)
         std::abort();
+    const size_t same = pages - static_cast<size_t>(state.range(2));
     random_numbers g(1);
-    int64_t use = 0, uses = 0;
+    int64_t use = 0, all = 0, uses = 0;
     for (auto _ : state) {
         int64_t begin = now_ns();
         for (size_t i = 0; i < pages; i++) {
-            size_t page = i < pages * 3 / 4 ? i * 7 : g.below(bytes / page_bytes);
+            size_t page = i < same ? i * 7 : g.below(bytes / page_bytes);
             memory[page * page_bytes % bytes + 100]++;
         }
         int64_t used = now_ns();
         ash_heap_restore(h);
         int64_t end = now_ns();
         use += used - begin;
+        all += end - begin;
         uses++;
         state.SetIterationTime(static_cast<double>(end - used) * 1e-9);
     }
@@ -76,6 +78,7 @@ void restore(benchmark::State &state, ash_reset_mode mode)
     ash_heap_stats(h, &s);
     state.SetLabel(mode_names[s.mode]);
     state.counters["use_ns"] = static_cast<double>(use) / static_cast<double>(uses);
+    state.counters["cycle_ns"] = static_cast<double>(all) / static_cast<double>(uses);
     state.counters["dirty_pages"] = static_cast<double>(s.dirty_pages);
     state.counters["fallbacks"] = static_cast<double>(s.fallbacks);
     state.counters["differences"] = ash_heap_verify(h);
@@ -183,11 +186,14 @@ void add_all()
     for (int mode = ASH_RESET_AUTO; mode <= ASH_RESET_DROP; mode++) {
         std::string name = std::string("restore/") + mode_names[mode];
         benchmark::RegisterBenchmark(name.c_str(), restore, static_cast<ash_reset_mode>(mode))
-            ->ArgNames({"KiB", "pages"})
-            ->Args({44, 8})
-            ->Args({200, 31})
-            ->Args({1800, 31})
-            ->Args({16384, 100})
+            ->ArgNames({"KiB", "pages", "others"})
+            ->Args({44, 8, 2})
+            ->Args({200, 31, 0})
+            ->Args({200, 31, 8})
+            ->Args({1800, 31, 0})
+            ->Args({1800, 31, 8})
+            ->Args({16384, 100, 0})
+            ->Args({16384, 100, 25})
             ->UseManualTime();
     }
 #if HAVE_LUA

@@ -30,10 +30,14 @@
  *   before the snapshot it has again after every restore: seed random numbers and hash keys anew
  *   after each, where guests are not to guess them. An engine's limit of the stack belongs to the
  *   thread that created it (QuickJS: JS_UpdateStackTop). A guest that is left with siglongjmp can
- *   be restored. Memory of the heap must not be handed to the system for writes that bypass the
- *   page tables (O_DIRECT, io_uring's fixed buffers, RDMA): scans do not see them; COPY puts them
- *   back too. A heap does not count for ash_limit_set; its own limit holds. Two mappings beside the
- *   region count for vm.max_map_count.
+ *   be restored. What system calls write for the guest (read, recv) is seen by scans; memory of the
+ *   heap must not be handed to the system for writes that bypass the page tables (O_DIRECT,
+ *   io_uring's fixed buffers, RDMA): scans do not see those, COPY puts them back too. Nor may the
+ *   guest remap, protect or advise it. Locked memory (mlock, mlockall) is copied where pages cannot
+ *   be dropped. A child of fork opens its own descriptors at its first restore; where it may not,
+ *   after setuid, without /proc or under a filter of system calls, it copies. A heap does not count
+ *   for ash_limit_set; its own limit holds. A heap with an image is up to four mappings for
+ *   vm.max_map_count.
  */
 #ifndef ASHLAR_HEAP_H
 #define ASHLAR_HEAP_H
@@ -53,7 +57,7 @@ enum {
 
 /* How ash_heap_restore puts the image back. */
 enum ash_reset_mode {
-    ASH_RESET_AUTO,      /* COPY up to 192 KiB, then the first of the others that passes a test */
+    ASH_RESET_AUTO,      /* what is fastest for this heap's uses, see ash_heap_restore */
     ASH_RESET_COPY,      /* copies the whole image */
     ASH_RESET_SCAN,      /* asks the system which pages were ever written (Linux 6.7) */
     ASH_RESET_SCAN_UFFD, /* the same, with pages that are written no more left out: userfaultfd */
@@ -72,6 +76,8 @@ struct ash_heap_stats {
     uint64_t fallbacks;   /* modes that did not work here, so that another is in use */
     uint64_t mismatches;  /* restores that ash_heap_verify found wrong, each put right */
     uint64_t refused;     /* allocations beyond the limit */
+    uint64_t copy_ns;     /* AUTO has tried: what a restore by COPY took; 0: it has not */
+    uint64_t scan_ns;     /* likewise by scan, with the page faults of the use before it */
 };
 
 /*
@@ -118,6 +124,11 @@ int ash_heap_snapshot(struct ash_heap *heap, enum ash_reset_mode mode);
  * Puts the heap back to its image: content, blocks and free memory are exactly what they were; what
  * lies beyond is zero again. 0, or -EINVAL before a snapshot. It may be repeated, and be the first
  * call in a child of fork. Cost: microseconds, by mode and pages written.
+ *
+ * ASH_RESET_AUTO copies images up to 64 KiB. Up to 2 MiB it times the first 96 restores, scans and
+ * then copies, and keeps to the faster, SCAN_UFFD or COPY (SCAN without userfaultfd), which the
+ * statistics tell with its reasons; it tries again every 32,768 restores. Above 2 MiB it takes the
+ * first of SCAN_UFFD, SCAN, DROP and COPY that passes a test.
  */
 int ash_heap_restore(struct ash_heap *heap);
 

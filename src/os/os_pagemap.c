@@ -120,8 +120,8 @@ long os_pages_scan(uintptr_t *from, uintptr_t end, enum os_page_kind kind,
         .vec_len = room,
         .inverted = copied ? PAGE_FILE : 0,
         .mask = copied ? PAGE_FILE : PAGE_WRITTEN,
-        .anyof = PAGE_PRESENT | PAGE_SWAPPED,
-        .wanted = PAGE_PRESENT,
+        .anyof = copied ? PAGE_PRESENT | PAGE_SWAPPED : 0,
+        .wanted = copied ? PAGE_PRESENT : PAGE_WRITTEN,
     };
     long got = scan(&arg);
     if (got >= 0)
@@ -141,7 +141,7 @@ int os_pages_watch(void *at, size_t n)
 
 int os_pages_protect(void *at, size_t n)
 {
-    struct os_page_range ranges[16];
+    struct os_page_range ranges[64];
     for (uintptr_t from = (uintptr_t)at, end = from + n; from < end;) {
         struct scan_arg arg = {
             .size = sizeof arg,

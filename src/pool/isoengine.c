@@ -49,17 +49,15 @@ ASH_API void *ash_heap_quickjs_malloc(struct JSMallocState *s, size_t n)
         return NULL;
     latest = h;
     s->malloc_count++;
-    s->malloc_size += ash_heap_usable(h, p);
+    s->malloc_size += iso_rounded(n);
     return p;
 }
 
 ASH_API void ash_heap_quickjs_free(struct JSMallocState *s, void *p)
 {
-    if (p == NULL)
-        return;
-    s->malloc_count--;
-    s->malloc_size -= ash_heap_usable(s->opaque, p);
-    ash_heap_free(s->opaque, p);
+    size_t had = isoheap_free(s->opaque, p);
+    s->malloc_count -= had != 0;
+    s->malloc_size -= had;
 }
 
 ASH_API void *ash_heap_quickjs_realloc(struct JSMallocState *s, void *p, size_t n)
@@ -76,7 +74,7 @@ ASH_API void *ash_heap_quickjs_realloc(struct JSMallocState *s, void *p, size_t 
     if (moved == NULL)
         return NULL;
     latest = h;
-    s->malloc_size += ash_heap_usable(h, moved) - had;
+    s->malloc_size += iso_rounded(n) - had;
     return moved;
 }
 

@@ -133,26 +133,29 @@ ASH_API void *ash_heap_aligned(struct ash_heap *h, size_t align, size_t n)
     return ASH_LIKELY(p != NULL) ? p : refuse(h, ENOMEM);
 }
 
+size_t isoheap_free(struct ash_heap *h, void *p)
+{
+    size_t had = iso_free(h->iso, p);
+    if (ASH_UNLIKELY(had == 0) && p != NULL)
+        report(h, "free", p);
+    return had;
+}
+
 ASH_API void ash_heap_free(struct ash_heap *h, void *p)
 {
-    if (p == NULL)
-        return;
-    if (ASH_LIKELY(iso_fault_of(h->iso, p) == ISO_OK))
-        iso_free(h->iso, p);
-    else
-        report(h, "free", p);
+    isoheap_free(h, p);
 }
 
 ASH_API void *ash_heap_realloc(struct ash_heap *h, void *p, size_t n)
 {
     if (p == NULL)
         return ash_heap_malloc(h, n);
-    if (ASH_UNLIKELY(iso_fault_of(h->iso, p) != ISO_OK)) {
+    if (ASH_UNLIKELY(iso_find(h->iso, p) == SIZE_MAX)) {
         report(h, "realloc", p);
         return refuse(h, EINVAL);
     }
     if (n == 0) {
-        iso_free(h->iso, p);
+        ash_heap_free(h, p);
         return NULL;
     }
     void *moved = iso_realloc(h->iso, p, n);
@@ -161,7 +164,7 @@ ASH_API void *ash_heap_realloc(struct ash_heap *h, void *p, size_t n)
 
 ASH_API size_t ash_heap_usable(const struct ash_heap *h, const void *p)
 {
-    return p != NULL && iso_fault_of(h->iso, p) == ISO_OK ? iso_usable(h->iso, p) : 0;
+    return iso_usable(h->iso, p);
 }
 
 ASH_API int ash_heap_owns(const struct ash_heap *h, const void *p)
@@ -208,9 +211,7 @@ static int differences(const struct ash_heap *h)
 /* Of a restore that was wrong: the image is copied, and the mode not trusted again. */
 ASH_COLD static void put_right(struct ash_heap *h)
 {
-    snapshot_copy(&h->snapshot);
-    h->snapshot.fallbacks += h->snapshot.mode != ASH_RESET_COPY;
-    h->snapshot.mode = ASH_RESET_COPY;
+    snapshot_distrust(&h->snapshot);
     counter_add(&h->seen.mismatches, 1);
 }
 

@@ -108,6 +108,8 @@ ASH_API int ash_heap_stats(const struct ash_heap *h, struct ash_heap_stats *out)
         .fallbacks = h->snapshot.fallbacks,
         .mismatches = load_relaxed(&h->seen.mismatches),
         .refused = load_relaxed(&h->seen.refused),
+        .copy_ns = h->snapshot.copy_ns,
+        .scan_ns = h->snapshot.scan_ns,
     };
     return 0;
 }
@@ -134,6 +136,9 @@ ASH_API int ash_heap_dump(const struct ash_heap *h, int fd)
                "image: %" PRIu64 " bytes, mode %s, %" PRIu64 " restores, %" PRIu64
                " pages in the last, %" PRIu64 " fallbacks, %" PRIu64 " mismatches\n",
                s.image_bytes, modes[s.mode], s.restores, s.dirty_pages, s.fallbacks, s.mismatches);
+    if (s.copy_ns != 0)
+        fmt_printf(&f, "auto: a copy takes %" PRIu64 " ns, a scan with its faults %" PRIu64 " ns\n",
+                   s.copy_ns, s.scan_ns);
     return fmt_end(&f);
 }
 

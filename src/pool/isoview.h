@@ -57,6 +57,9 @@ void isoview_name(const struct ash_heap *h, char out[ISOHEAP_NAME]);
 bool isoview_holds(const struct ash_heap *h, const void *p);
 struct ash_heap *isoview_find(const void *p);
 
+/* ash_heap_free, which tells what the block held; 0: nothing was freed. */
+ASH_NOINLINE size_t isoheap_free(struct ash_heap *h, void *p);
+
 /* Shows others the figures of now. */
 void isoview_update(struct ash_heap *h);
 

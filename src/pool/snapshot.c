@@ -1,5 +1,7 @@
 #include "pool/snapshot.h"
 
+#include "base/annotate.h"
+#include "os/os_clock.h"
 #include "os/os_file.h"
 #include "os/os_memfd.h"
 #include "os/os_pagemap.h"
@@ -8,15 +10,31 @@
 #include <errno.h>
 #include <string.h>
 
-enum { RANGES = 64, FAULT_COPIES = 16 };
+/*
+ * SIFT_CALL: what protecting a stretch of pages costs, in copies of a page that is not hot, and so
+ * not in the second-level cache. TRIAL_*: a trial is
+ * three windows of restores by scan and three by copying; the first of each is to settle, the
+ * better one of the others counts. The winner serves until the next.
+ */
+enum { RANGES = 64, SIFT_CALL = 4 };
+enum { TRIAL_WINDOW = 16, TRIAL_SCANS = 3 * TRIAL_WINDOW, TRIAL_END = 2 * TRIAL_SCANS };
+enum { TRIAL_EVERY = 1 << 15 };
 
 /* ---- scans ---- */
 
-/* Of the pages that a scan found: copied back if `copy`, and counted; a negative errno. */
-static long scan_pages(struct snapshot *s, bool copy)
+/* One pass over the pages that a scan finds. */
+struct sweep {
+    struct snapshot *s;
+    size_t cold, cold_end; /* a sift's: pages to be protected, as offsets; cold_end 0: none */
+    uint64_t calls;        /* a sift's: stretches that were protected */
+};
+
+/* Calls `each` for every stretch found: the pages in all, or a negative errno. */
+static long sweep(struct sweep *w, int (*each)(struct sweep *w, size_t off, size_t n))
 {
+    struct snapshot *s = w->s;
     enum os_page_kind kind = s->mode == ASH_RESET_SCAN_UFFD ? OS_PAGES_WRITTEN : OS_PAGES_COPIED;
-    struct os_page_range ranges[RANGES] = {0};
+    struct os_page_range ranges[RANGES];
     uintptr_t begin = (uintptr_t)s->at, end = begin + s->bytes, from = begin;
     size_t found = 0;
     while (from < end) {
@@ -24,17 +42,102 @@ static long scan_pages(struct snapshot *s, bool copy)
         long got = os_pages_scan(&from, end, kind, ranges, RANGES);
         if (got < 0 || from <= before || from > end)
             return got < 0 ? got : -EIO;
+        annotate_whole(ranges, (size_t)got * sizeof ranges[0]); /* the system has filled them */
         for (long r = 0; r < got; r++) {
             uintptr_t start = (uintptr_t)ranges[r].start, stop = (uintptr_t)ranges[r].end;
             if (start < begin || stop > end || start >= stop)
                 return -EIO;
-            if (copy)
-                memcpy(s->at + (start - begin), s->image + (start - begin), stop - start);
+            int status = each(w, start - begin, stop - start);
+            if (status < 0)
+                return status;
             found += stop - start;
         }
     }
     return (long)(found / os_page_size());
 }
+
+static int each_ignored(struct sweep *w, size_t off, size_t n)
+{
+    (void)w, (void)off, (void)n;
+    return 0;
+}
+
+static int each_copied(struct sweep *w, size_t off, size_t n)
+{
+    memcpy(w->s->at + off, w->s->image + off, n);
+    return 0;
+}
+
+/* ---- sifts ---- */
+
+static int cold_protect(struct sweep *w)
+{
+    if (w->cold_end == 0)
+        return 0;
+    int status = os_pages_protect(w->s->at + w->cold, w->cold_end - w->cold);
+    w->cold_end = 0;
+    w->calls++;
+    return status;
+}
+
+/*
+ * A page that differs from the image is hot, and copied; one that does not is cold. Cold pages with
+ * none between them that is hot are protected by one call: what else is there is protected already.
+ */
+static int each_sifted(struct sweep *w, size_t off, size_t n)
+{
+    struct snapshot *s = w->s;
+    size_t page = os_page_size();
+    int status = 0;
+    for (size_t end = off + n; off < end && status == 0; off += page)
+        if (memcmp(s->at + off, s->image + off, page) != 0) {
+            status = cold_protect(w);
+            memcpy(s->at + off, s->image + off, page);
+        } else {
+            if (w->cold_end == 0)
+                w->cold = off;
+            w->cold_end = off + page;
+        }
+    return status;
+}
+
+static long sift(struct snapshot *s)
+{
+    struct sweep w = {.s = s};
+    long pages = sweep(&w, each_sifted);
+    if (pages < 0)
+        return pages;
+    int status = cold_protect(&w);
+    s->round = 0;
+    s->wasted = 0;
+    s->sift_cost = (uint64_t)pages + SIFT_CALL * w.calls;
+    return status < 0 ? status : pages;
+}
+
+/*
+ * What a restore copies in vain grows with every use that writes elsewhere. It is time for a sift
+ * when that has cost what the last sift did; and after a round, for what was so from the beginning.
+ */
+static bool is_sift_due(const struct snapshot *s)
+{
+    return s->round >= SNAPSHOT_ROUND || s->wasted > s->sift_cost;
+}
+
+static long copy_written(struct snapshot *s)
+{
+    if (s->mode == ASH_RESET_SCAN_UFFD && is_sift_due(s))
+        return sift(s);
+    struct sweep w = {.s = s};
+    long pages = sweep(&w, each_copied);
+    if (pages < 0)
+        return pages;
+    if (s->round++ == 0)
+        s->base = (uint64_t)pages;
+    s->wasted += (uint64_t)pages - size_min((size_t)pages, s->base);
+    return pages;
+}
+
+/* ---- the test of a mode ---- */
 
 static void touch(unsigned char *at)
 {
@@ -45,22 +148,27 @@ static void touch(unsigned char *at)
 /* Names the scan what is written, and nothing else? The content stays as it is. */
 static bool scan_is_right(struct snapshot *s)
 {
+    struct sweep w = {.s = s};
     size_t page = os_page_size();
-    if (scan_pages(s, false) != 0)
+    if (sweep(&w, each_ignored) != 0)
         return false;
+    uint64_t begin = os_clock_ns();
     touch(s->at);
     touch(s->at + s->bytes - page);
-    return scan_pages(s, false) == (s->bytes > page ? 2 : 1);
+    s->fault_ns = (os_clock_ns() - begin) / 2;
+    return sweep(&w, each_ignored) == (s->bytes > page ? 2 : 1);
 }
 
 /* The range is as the image is. Makes writes to it be noted from now on. */
 static bool scan_arm(struct snapshot *s)
 {
     s->round = 0;
-    if (s->mode == ASH_RESET_SCAN_UFFD &&
-        (os_pages_watch(s->at, s->bytes) < 0 || os_pages_protect(s->at, s->bytes) < 0))
-        return false;
-    return scan_is_right(s);
+    s->wasted = s->sift_cost = 0;
+    int status =
+        s->mode == ASH_RESET_SCAN ? os_purge(s->at, s->bytes) : os_pages_watch(s->at, s->bytes);
+    if (status == 0 && s->mode == ASH_RESET_SCAN_UFFD)
+        status = os_pages_protect(s->at, s->bytes);
+    return status == 0 && scan_is_right(s);
 }
 
 /* ---- modes ---- */
@@ -128,7 +236,7 @@ static unsigned modes_for(enum ash_reset_mode mode, size_t bytes, enum ash_reset
         out[n++] = ASH_RESET_SCAN_UFFD;
     if (n > 0 || mode == ASH_RESET_SCAN)
         out[n++] = ASH_RESET_SCAN;
-    if (mode == ASH_RESET_DROP || (mode == ASH_RESET_AUTO && bytes > SNAPSHOT_COPY_AT_MOST))
+    if (mode == ASH_RESET_DROP || (mode == ASH_RESET_AUTO && bytes > SNAPSHOT_TRY_MAX))
         out[n++] = ASH_RESET_DROP;
     out[n++] = ASH_RESET_COPY;
     return n;
@@ -139,8 +247,12 @@ int snapshot_take(struct snapshot *s, void *at, size_t bytes, enum ash_reset_mod
     enum ash_reset_mode modes[4];
     unsigned n = modes_for(mode, bytes, modes);
     for (unsigned i = 0; i < n; i++) {
-        if (mode_begin(s, at, bytes, modes[i]) == 0)
+        if (mode_begin(s, at, bytes, modes[i]) == 0) {
+            bool tries = mode == ASH_RESET_AUTO && bytes <= SNAPSHOT_TRY_MAX;
+            s->scan = tries && s->mode != ASH_RESET_COPY ? s->mode : ASH_RESET_AUTO;
+            s->turn = 0;
             return 0;
+        }
         s->fallbacks += i + 1 < n;
     }
     return -ENOMEM;
@@ -148,67 +260,109 @@ int snapshot_take(struct snapshot *s, void *at, size_t bytes, enum ash_reset_mod
 
 /* ---- putting back ---- */
 
-void snapshot_copy(struct snapshot *s)
+static void copy_all(struct snapshot *s)
 {
     memcpy(s->at, s->image, s->bytes);
     s->dirty_pages = s->bytes / os_page_size();
 }
 
-/* The mode has failed. After a fork it comes back; otherwise the image is copied from now on. */
-static void recover(struct snapshot *s)
+/* The mode does not work here, or no more. */
+ASH_COLD static void give_up(struct snapshot *s)
 {
-    snapshot_copy(s);
-    if (s->mode == ASH_RESET_SCAN_UFFD && scan_arm(s))
-        return;
     s->mode = ASH_RESET_COPY;
+    s->scan = ASH_RESET_AUTO;
     s->fallbacks++;
 }
 
-/*
- * Pages stay unprotected once written, so what a restore copies in vain grows with every use that
- * writes elsewhere. Protecting them anew costs a fault for each page of a use, some 16 times its
- * copy: it is time when as much has been wasted. `fresh` is what the first use after it wrote.
- */
-static bool is_round_over(struct snapshot *s, uint64_t pages)
+void snapshot_distrust(struct snapshot *s)
 {
-    if (s->round++ == 0) {
-        s->fresh = pages;
-        s->wasted = 0;
-    }
-    s->wasted += pages - size_min(pages, s->fresh);
-    return s->round == SNAPSHOT_ROUND || s->wasted > FAULT_COPIES * (s->fresh + 2);
+    copy_all(s);
+    if (s->mode != ASH_RESET_COPY)
+        give_up(s);
 }
 
-static void restore_scanned(struct snapshot *s)
+/* The mode has failed. After a fork it comes back. */
+ASH_COLD static void recover(struct snapshot *s)
 {
-    long pages = scan_pages(s, true);
-    if (pages < 0) {
-        recover(s);
-        return;
-    }
-    s->dirty_pages = (uint64_t)pages;
-    if (s->mode != ASH_RESET_SCAN_UFFD || !is_round_over(s, s->dirty_pages))
-        return;
-    s->round = 0;
-    if (os_pages_protect(s->at, s->bytes) < 0)
-        recover(s);
+    copy_all(s);
+    if (s->mode != ASH_RESET_SCAN_UFFD || !scan_arm(s))
+        give_up(s);
 }
 
-void snapshot_restore(struct snapshot *s)
+static void put_back(struct snapshot *s)
 {
+    long pages;
     switch (s->mode) {
     case ASH_RESET_SCAN:
     case ASH_RESET_SCAN_UFFD:
-        restore_scanned(s);
+        pages = copy_written(s);
+        if (pages < 0)
+            recover(s);
+        else
+            s->dirty_pages = (uint64_t)pages;
         break;
     case ASH_RESET_DROP:
         s->dirty_pages = 0;
         if (os_purge(s->at, s->bytes) < 0) /* locked memory */
-            snapshot_copy(s);
+            copy_all(s);
         break;
     default:
-        snapshot_copy(s);
+        copy_all(s);
     }
+}
+
+/* ---- AUTO ---- */
+
+/* The scan's mode serves from now on; the range is as the image is. */
+static void scan_resume(struct snapshot *s)
+{
+    if (s->mode == s->scan)
+        return;
+    s->mode = s->scan;
+    if (!scan_arm(s))
+        give_up(s);
+}
+
+/* Of one restore in a trial: its time, with that of the faults before it. */
+static void trial_note(struct snapshot *s, uint64_t ns)
+{
+    uint64_t *best = s->turn <= TRIAL_SCANS ? &s->scan_ns : &s->copy_ns;
+    unsigned window = (s->turn - 1) % TRIAL_SCANS / TRIAL_WINDOW;
+    s->window_ns += ns;
+    if (s->turn % TRIAL_WINDOW != 0)
+        return;
+    uint64_t mean = s->window_ns / TRIAL_WINDOW;
+    s->window_ns = 0;
+    if (window == 1 || (window == 2 && mean < *best))
+        *best = mean;
+    if (s->turn == TRIAL_SCANS)
+        s->mode = ASH_RESET_COPY;
+    else if (s->turn == TRIAL_END && s->scan_ns < s->copy_ns)
+        scan_resume(s);
+}
+
+ASH_NOINLINE static void restore_tried(struct snapshot *s)
+{
+    bool resuming = s->turn++ == 0;
+    uint64_t pages_before = s->dirty_pages, begin = os_clock_ns();
+    put_back(s);
+    uint64_t ns = os_clock_ns() - begin;
+    if (resuming)
+        scan_resume(s);
+    /* pages stay unprotected between sifts: what a scan finds more had a fault */
+    if (s->dirty_pages > pages_before && s->mode != ASH_RESET_COPY)
+        ns += s->fault_ns * (s->dirty_pages - pages_before);
+    trial_note(s, ns);
+}
+
+void snapshot_restore(struct snapshot *s)
+{
+    if (s->scan == ASH_RESET_AUTO || s->turn >= TRIAL_END) {
+        put_back(s);
+        if (++s->turn >= TRIAL_EVERY)
+            s->turn = 0;
+    } else
+        restore_tried(s);
 }
 
 size_t snapshot_differences(const struct snapshot *s)

@@ -79,7 +79,7 @@ static void bytes_write(struct ringlog *r, size_t at, const void *bytes, size_t 
         word_set(r, at++, word_of(p + i, n - i));
 }
 
-static void bytes_read(const struct ringlog *r, size_t at, void *bytes, size_t n)
+ASH_INLINE void bytes_read(const struct ringlog *r, size_t at, void *bytes, size_t n)
 {
     unsigned char *p = bytes;
     for (; n >= 8; p += 8, n -= 8) {
@@ -92,7 +92,7 @@ static void bytes_read(const struct ringlog *r, size_t at, void *bytes, size_t n
 }
 
 /* The first `n` bytes at word `at` are those of `bytes`. */
-static bool bytes_equal(const struct ringlog *r, size_t at, const void *bytes, size_t n)
+ASH_INLINE bool bytes_equal(const struct ringlog *r, size_t at, const void *bytes, size_t n)
 {
     const unsigned char *p = bytes;
     for (; n >= 8; p += 8, n -= 8)
@@ -160,9 +160,9 @@ ASH_INLINE size_t look_up(const struct ringlog *r, const struct ringlog_key *key
 
 /* ---- readers ---- */
 
-static enum ringlog_answer read_once(const struct ringlog *r, const struct ringlog_key *key,
-                                     uint64_t now_ms, void *result, size_t *len, size_t *slot,
-                                     uint64_t *s)
+ASH_INLINE enum ringlog_answer read_once(const struct ringlog *r, const struct ringlog_key *key,
+                                         uint64_t now_ms, void *result, size_t *len, size_t *slot,
+                                         uint64_t *s)
 {
     struct entry e;
     *slot = look_up(r, key, s, &e);
@@ -185,30 +185,38 @@ ASH_INLINE void slot_mark(struct ringlog *r, size_t i, uint64_t s)
         cas_strong_relaxed(&r->slot[i], &s, s | SLOT_READ);
 }
 
+/* Behind a writer, after some attempts to read between two. */
+ASH_COLD static enum ringlog_answer get_slow(struct ringlog *r, const struct ringlog_key *key,
+                                             uint64_t now_ms, void *result, size_t *len)
+{
+    size_t slot;
+    uint64_t s;
+    os_lock(&r->lock);
+    enum ringlog_answer answer = read_once(r, key, now_ms, result, len, &slot, &s);
+    if (answer == RINGLOG_HIT)
+        slot_mark(r, slot, s);
+    os_unlock(&r->lock);
+    return answer;
+}
+
 enum ringlog_answer ringlog_get(struct ringlog *r, const struct ringlog_key *key, uint64_t now_ms,
                                 void *result, size_t *len)
 {
-    enum ringlog_answer answer = RINGLOG_MISS;
-    size_t slot = SLOT_NONE, room = *len;
-    uint64_t s = 0;
-    bool whole = false;
-    for (unsigned i = 0; i < ATTEMPTS && !whole; i++) {
+    size_t slot, room = *len;
+    uint64_t s;
+    for (unsigned i = 0; i < ATTEMPTS; i++) {
         uint64_t before = load_acquire(&r->seq); /* the last change; pairs with write_end */
-        *len = room;
-        if (before % 2 != 0)
+        if (ASH_UNLIKELY(before % 2 != 0))
             continue;
-        answer = read_once(r, key, now_ms, result, len, &slot, &s);
-        whole = load_relaxed(&r->seq) == before; /* after all loads above, which acquire */
-    }
-    if (!whole) {
-        os_lock(&r->lock);
+        enum ringlog_answer answer = read_once(r, key, now_ms, result, len, &slot, &s);
+        if (ASH_LIKELY(load_relaxed(&r->seq) == before)) { /* after the loads above: they acquire */
+            if (answer == RINGLOG_HIT)
+                slot_mark(r, slot, s);
+            return answer;
+        }
         *len = room;
-        answer = read_once(r, key, now_ms, result, len, &slot, &s);
-        os_unlock(&r->lock);
     }
-    if (answer == RINGLOG_HIT)
-        slot_mark(r, slot, s);
-    return answer;
+    return get_slow(r, key, now_ms, result, len);
 }
 
 /* ---- writers ---- */

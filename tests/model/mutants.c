@@ -48,6 +48,9 @@ static const struct survivor {
     {"run_give", "&header->pool", FAULT_DROPPED, false, "the same"},
     {"chunk_enter", "&s->low", FAULT_DROPPED, false, "a hint: numbers below it are looked through again"},
     {"store_give", "&s->low", FAULT_DROPPED, false, "a hint: a number is not used again"},
+    {"slot_mark", "&r->slot[i]", FAULT_NO_RETRY, false, "a hint: it is not repeated in the source either"},
+    {"os_trylock", "&lock->word", FAULT_NO_RELEASE, true, "who takes a lock publishes nothing"},
+    {"os_unlock", "&lock->word", FAULT_NO_ACQUIRE, true, "who gives a lock back takes nothing over"},
     {NULL, NULL, FAULT_NONE, false, NULL},
 };
 
@@ -177,7 +180,8 @@ void mutants_test(const struct scenario *const *scenarios, const struct outcome 
     struct tally t = {0, 0, 0, 0};
     for (unsigned i = 0; i < sites_count(); i++) {
         const struct model_site *site = site_at(i);
-        bool is_short = strstr(site->file, "remote.c") != NULL || strstr(site->file, "pool/ring.c") != NULL;
+        bool is_short = strstr(site->file, "remote.c") != NULL || strstr(site->file, "pool/ring.c") != NULL ||
+                        strstr(site->file, "vm/ringlog.c") != NULL;
         if (strstr(site->file, "src/") == NULL || !is_first(i) || !(full || is_short))
             continue;
         for (enum mutant_fault fault = FAULT_NONE + 1; fault < FAULT_NO_ORDER; fault++)
