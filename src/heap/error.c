@@ -41,6 +41,11 @@ void error_overflow(const void *p, size_t n, size_t at)
     error_say("overflow of %p: it has %zu bytes, and byte %zu was written", p, n, at);
 }
 
+void error_overflow_far(const void *p, size_t n)
+{
+    error_say("overflow of %p: it has at most %zu bytes, and byte %zu was written", p, n, n);
+}
+
 void error_used_after_free(const void *p, size_t at)
 {
     error_say("use after free of %p: byte %zu was written", p, at);

@@ -234,6 +234,11 @@ void front_free_slow(void *p)
 {
     if (p == NULL)
         return;
+    if (ASH_UNLIKELY(options.harden) && heap_is_real(heap_hard)) {
+        if (hard_free(heap_hard, p))
+            thread_tick(heap_hard);
+        return;
+    }
     int saved = errno;
     if (boot()) {
         unsigned cls = classmap_at(p);
@@ -350,7 +355,7 @@ static ASH_NOINLINE void *realloc_hard(void *p, size_t n)
         errno = EINVAL;
         return NULL;
     }
-    return hard_resize(heap_attached(), p, n) ? p : realloc_copy(p, old, n);
+    return hard_resize(heap_attached(), p, old, n) ? p : realloc_copy(p, old, n);
 }
 
 void *front_realloc(void *p, size_t n)

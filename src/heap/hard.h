@@ -41,10 +41,10 @@ bool hard_free(struct heap *h, void *p);
 size_t hard_usable(const char *verb, const void *p);
 
 /*
- * Makes the live block hold `n` where it lies; false: it cannot, and nothing was changed. `h` may
+ * Makes the live block of `old` bytes hold `n` where it lies; false: it cannot, and nothing was changed. `h` may
  * be no real heap.
  */
-bool hard_resize(struct heap *h, void *p, size_t n);
+bool hard_resize(struct heap *h, void *p, size_t old, size_t n);
 
 /* Sends home what waits in the heap's quarantine. */
 void hard_flush(struct heap *h);

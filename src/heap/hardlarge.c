@@ -49,7 +49,7 @@ void *hardlarge_alloc(struct heap *h, size_t n, size_t align)
         memset(p, 0, n);
     struct slab *s = chunk_header(unit);
     s->guard = (uint32_t)guard;
-    canary_fill(p, n, page_end(n));
+    canary_fill(p, n, page_end(n), canary_key(p));
     return large_open(h, unit, units, n);
 }
 
@@ -86,7 +86,7 @@ void hardlarge_free(struct heap *h, void *p)
         error_double_free(p);
         return;
     }
-    canary_check(p, n, page_end(n));
+    canary_check(p, n, page_end(n), canary_key(p));
     bool gone = units > KEPT_UNITS && os_purge(unit_address(unit), units << UNIT_SHIFT) == 0;
     if (!gone)
         memset(p, 0, page_end(n));
@@ -109,13 +109,13 @@ bool hardlarge_resize(struct heap *h, void *p, size_t n)
     struct slab *s = large_find("realloc", p);
     if (s == NULL || page_end(n) != page_end(s->bytes))
         return false;
-    canary_check(p, s->bytes, page_end(n));
+    canary_check(p, s->bytes, page_end(n), canary_key(p));
     if (n > s->bytes)
         memset((char *)p + s->bytes, 0, n - s->bytes);
     heap_count_up(h, 0, flushed, s->bytes);
     heap_count_up(h, 0, taken, n);
     s->bytes = n;
-    canary_fill(p, n, page_end(n));
+    canary_fill(p, n, page_end(n), canary_key(p));
     return true;
 }
 

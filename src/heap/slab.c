@@ -1,13 +1,18 @@
 #include "heap/slab.h"
 
 #include "base/bits.h"
+#include "heap/canary.h"
 #include "heap/error.h"
-#include "info/options.h"
+
+#include <string.h>
 
 uintptr_t block_key;
-size_t slab_slack_at, slab_links_at;
 
-enum { WORD_BITS = 64 };
+enum {
+    WORD_BITS = 64,
+    AHEAD_BYTES = 16 * 1024, /* random places are so far ahead of those that were reached, … */
+    AHEAD_LEAST = 4          /* … or so many blocks */
+};
 
 void slab_boot(void)
 {
@@ -15,10 +20,7 @@ void slab_boot(void)
     for (unsigned cls = size_classes.first; cls < CLASS_COUNT; cls++)
         most = size_max(most, class_blocks(cls));
     size_t words = (most + WORD_BITS - 1) / WORD_BITS;
-    slab_slack_at = sizeof(struct slab) + words * sizeof(uint64_t);
-    slab_links_at = slab_slack_at + most * sizeof(uint16_t);
-    size_t end = options.harden ? slab_links_at + most * sizeof(uint16_t) : slab_slack_at;
-    chunk_boot(align_up(end, ASH_CACHE_LINE));
+    chunk_boot(align_up(sizeof(struct slab) + words * sizeof(uint64_t), ASH_CACHE_LINE));
 }
 
 struct slab *slab_init(struct heap *h, size_t unit, unsigned cls, bool zero)
@@ -102,6 +104,17 @@ struct block *slab_put(struct slab *s, struct block *p)
     return p;
 }
 
+/* Blocks below `to` have been reached: where memory is used again, they are cleared now. */
+static void fresh_raise(struct slab *s, unsigned to)
+{
+    size_t size = class_size(slab_class(s));
+    if (to <= s->fresh)
+        return;
+    if (!s->zero)
+        memset(slab_base(s) + s->fresh * size, 0, (to - s->fresh) * size);
+    s->fresh = to;
+}
+
 /* The place of one of the bits that are set. */
 static unsigned bits_any(uint64_t x, unsigned from)
 {
@@ -109,43 +122,76 @@ static unsigned bits_any(uint64_t x, unsigned from)
     return bits_lowest(above != 0 ? above : x);
 }
 
-unsigned slab_take_random(struct slab *s, uint64_t random, unsigned max, void **out,
-                          const void **untouched)
+/* Takes blocks of one word of the bitmap, of which `word` are candidates, in random order. */
+static unsigned word_take(struct slab *s, unsigned i, uint64_t word, uint64_t random, unsigned max,
+                          void **out)
 {
     size_t size = class_size(slab_class(s));
-    char *base = slab_base(s);
-    /* of the words that were reached, and one more: pages are touched as they are needed */
-    unsigned reach = s->fresh / WORD_BITS + 2;
-    uint64_t near = reach < WORD_BITS ? s->summary & bits_mask(0, reach) : s->summary;
-    unsigned i = bits_any(near != 0 ? near : s->summary, (unsigned)(random >> 32));
-    uint64_t word = s->bits[i];
+    char *base = slab_base(s) + i * WORD_BITS * size;
+    uint64_t left = word;
     unsigned count = 0;
-    *untouched = base + (s->zero ? s->fresh : s->blocks) * size;
     do {
-        unsigned bit = bits_any(word, (unsigned)(random >> 58));
-        unsigned index = i * WORD_BITS + bit;
-        word &= ~((uint64_t)1 << bit);
-        random = random * 6364136223846793005u + 1442695040888963407u;
-        out[count++] = base + index * size;
-        if (index >= s->fresh)
-            s->fresh = index + 1;
-    } while (count < max && word != 0);
-    s->bits[i] = word;
-    if (word == 0)
-        s->summary &= ~((uint64_t)1 << i);
+        unsigned bit = bits_any(left, (unsigned)random);
+        left &= ~((uint64_t)1 << bit);
+        random = random >> 5 | random << 59;
+        out[count++] = base + bit * size;
+    } while (count < max && left != 0);
+    uint64_t taken = word ^ left;
+    s->bits[i] ^= taken;
+    if (s->bits[i] == 0)
+        s->summary ^= (uint64_t)1 << i;
+    fresh_raise(s, i * WORD_BITS + bits_highest(taken) + 1);
+    return count;
+}
+
+unsigned slab_take_random(struct slab *s, uint64_t random, unsigned max, void **out)
+{
+    size_t size = class_size(slab_class(s));
+    unsigned ahead = (unsigned)size_max(AHEAD_LEAST, AHEAD_BYTES / size);
+    unsigned reach = (unsigned)size_min(s->fresh + ahead, s->blocks);
+    unsigned last = (reach - 1) / WORD_BITS;
+    uint64_t words = s->summary & bits_mask(0, last + 1);
+    unsigned count = 0;
+    do {
+        unsigned i = bits_any(words, (unsigned)(random >> 32));
+        uint64_t near = i < last ? ~(uint64_t)0 : bits_mask(0, reach - last * WORD_BITS);
+        words &= ~((uint64_t)1 << i);
+        if ((s->bits[i] & near) != 0)
+            count += word_take(s, i, s->bits[i] & near, random, max - count, out + count);
+    } while (count < max && words != 0);
     s->free -= count;
     return count;
 }
 
-void slab_put_linked(struct slab *s, struct chain c)
+void slab_put_index(struct slab *s, unsigned index)
 {
-    unsigned index = class_index(slab_class(s), c.head);
-    for (unsigned n = c.count; n > 0; n--) {
-        s->bits[index / WORD_BITS] |= (uint64_t)1 << (index % WORD_BITS);
-        s->summary |= (uint64_t)1 << (index / WORD_BITS);
-        index = slab_links(s)[index];
+    uint64_t bit = (uint64_t)1 << (index % WORD_BITS);
+    uint64_t *word = &s->bits[index / WORD_BITS];
+    if (ASH_UNLIKELY((*word & bit) != 0)) {
+        error_double_free(slab_base(s) + index * class_size(slab_class(s)));
+        return;
     }
-    s->free += c.count;
+    *word |= bit;
+    s->summary |= (uint64_t)1 << (index / WORD_BITS);
+    s->free++;
+}
+
+void slab_put_sealed(struct slab *s, struct chain c)
+{
+    size_t size = class_size(slab_class(s));
+    unsigned index = class_index(slab_class(s), c.head);
+    while (true) {
+        char *p = slab_base(s) + index * size;
+        unsigned link = seal_value(canary_key(p), SEAL_FREE, load_relaxed(seal_at(p, size)));
+        slab_put_index(s, index);
+        if (--c.count == 0)
+            return;
+        if (ASH_UNLIKELY(link >= s->blocks)) {
+            error_used_after_free(p, size - CANARY_BYTES);
+            return; /* the rest of the chain is lost */
+        }
+        index = link;
+    }
 }
 
 int slab_check(const struct slab *s)

@@ -85,33 +85,17 @@ struct chain slab_take(struct slab *s, unsigned max);
 struct block *slab_put(struct slab *s, struct block *list);
 
 /*
- * Takes 1 to `max` free blocks of a random neighbourhood, in random order, and writes nothing to
- * them; those from `*untouched` on are zero. The slab has at least one.
+ * Hardened mode, see heap/hard.h. Takes 1 to `max` free blocks of a random neighbourhood, in random
+ * order; the slab has at least one. Those that were never handed out before are zero.
  */
-unsigned slab_take_random(struct slab *s, uint64_t random, unsigned max, void **out,
-                          const void **untouched);
+unsigned slab_take_random(struct slab *s, uint64_t random, unsigned max, void **out);
 
-/* slab_put for hardened mode: the links are beside the blocks, and all lie in the slab. */
-void slab_put_linked(struct slab *s, struct chain c);
+/* The same as slab_put for a block, and for a chain that lies in the slab, linked by its seals. */
+void slab_put_index(struct slab *s, unsigned index);
+void slab_put_sealed(struct slab *s, struct chain c);
 
 /* Checks the record against itself; counts faults. */
 int slab_check(const struct slab *s);
-
-/*
- * Hardened mode, see heap/hard.h. Of each block the bytes beyond those asked for, 0 for one that is
- * not live; all zero while the slab is not in use. And the index of the block behind it in a chain.
- */
-extern ASH_HIDDEN size_t slab_slack_at, slab_links_at; /* const after boot */
-
-ASH_INLINE _Atomic(uint16_t) *slab_slack(struct slab *s)
-{
-    return (_Atomic(uint16_t) *)((char *)s + slab_slack_at);
-}
-
-ASH_INLINE uint16_t *slab_links(struct slab *s)
-{
-    return (uint16_t *)((char *)s + slab_links_at);
-}
 
 ASH_INLINE uint32_t slab_units(const struct slab *s)
 {

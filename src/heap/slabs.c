@@ -4,8 +4,6 @@
 #include "mem/reserve.h"
 #include "os/os_mem.h"
 
-#include <string.h>
-
 /*
  * Slabs of a class from which on it counts as growing, and a fresh slab is brought in as a whole: a
  * page costs a fifth less than by its own fault, for at most 1/32 of the class's memory ahead of
@@ -82,6 +80,14 @@ struct block *slabs_put(struct heap *h, struct slab *s, struct block *list)
     return list;
 }
 
+void slabs_put_index(struct heap *h, struct slab *s, unsigned index)
+{
+    bool was_full = s->free == 0;
+    slab_put_index(s, index);
+    if (ASH_UNLIKELY(was_full || slab_is_idle(s)))
+        slabs_settle(h, s);
+}
+
 /* ---- what other threads freed ---- */
 
 /*
@@ -91,7 +97,7 @@ static bool collect_from(struct heap *h, struct slab *s)
 {
     struct chain c = remote_take(s);
     if (c.head != NULL && ASH_UNLIKELY(options.harden))
-        slab_put_linked(s, c);
+        slab_put_sealed(s, c);
     else if (c.head != NULL)
         slab_put(s, c.head);
     return slabs_settle(h, s);
@@ -160,10 +166,6 @@ static struct slab *slab_create(struct heap *h, unsigned cls)
     if (!chunk_ensure(r.unit, units)) {
         reserve_give(r.unit, units);
         return NULL;
-    }
-    if (ASH_UNLIKELY(options.harden) && !r.zero) {
-        memset(unit_address(r.unit), 0, units * (size_t)UNIT_BYTES);
-        r.zero = true;
     }
     struct slab *s = slab_init(h, r.unit, cls, r.zero);
     if (r.zero && slabs_count(hc) >= GROWING_SLABS)
