@@ -6,6 +6,35 @@
 enum { SEAL_LIKE = 3 }; /* fewer bytes may be alike by chance */
 
 uint64_t canary_secret;
+const unsigned char canary_masks[2 * CANARY_LINE] = {[CANARY_LINE ... 2 * CANARY_LINE - 1] = 0xff};
+
+/* Of a word at a multiple of 8, the bytes from `n` on. */
+static uint64_t word_mask(size_t n)
+{
+    return ~(uint64_t)0 << (n % 8 * 8);
+}
+
+void canary_fill_words(void *p, size_t n, size_t end, uint64_t key)
+{
+    uint64_t pattern = canary_pattern(key);
+    uint64_t mask = word_mask(n);
+    uint64_t *word = (uint64_t *)p + n / 8;
+    uint64_t *last = (uint64_t *)p + size_min(end, n + CANARY_LOOK) / 8;
+    *word = (*word & ~mask) | (pattern & mask);
+    while (++word < last)
+        *word = pattern;
+}
+
+bool canary_words_are_whole(const void *p, size_t n, size_t end, uint64_t key)
+{
+    uint64_t pattern = canary_pattern(key);
+    const uint64_t *word = (const uint64_t *)p + n / 8;
+    const uint64_t *last = (const uint64_t *)p + size_min(end, n + CANARY_LOOK) / 8;
+    uint64_t hurt = (*word ^ pattern) & word_mask(n);
+    while (++word < last)
+        hurt |= *word ^ pattern;
+    return hurt == 0;
+}
 
 void canary_report(const void *p, size_t n, size_t end, uint64_t seal)
 {

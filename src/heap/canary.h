@@ -46,40 +46,62 @@ ASH_INLINE uint64_t canary_pattern(uint64_t key)
     return key | 0x0101010101010101u;
 }
 
-/* Words at multiples of 8: of the first, the bytes before `n` are the program's. */
-ASH_INLINE uint64_t canary_mask(size_t n)
+/*
+ * The line that ends a block is filled and compared as a whole, under a mask of the bytes from `n`
+ * on: as many steps for any `n`. What lies before it goes word by word, and so do blocks shorter
+ * than a line. The seal, which ends the line, is put in later, and left out.
+ */
+enum { CANARY_LINE = 64 };
+
+typedef uint64_t canary_vector __attribute__((vector_size(16), aligned(1), may_alias));
+
+/* As many zeroes as ones: a line from CANARY_LINE - k on has k zeroes first. */
+extern ASH_HIDDEN const unsigned char canary_masks[2 * CANARY_LINE];
+
+ASH_INLINE const canary_vector *canary_line_mask(size_t n, size_t line)
 {
-    return ~(uint64_t)0 << (n % 8 * 8);
+    size_t zeroes = n > line ? n - line : 0;
+    return (const canary_vector *)(const void *)(canary_masks + CANARY_LINE - zeroes);
 }
 
-/* Writes the pattern to [n, end) of the block at `p`; `end` is a multiple of 8. */
+/* The same for words at multiples of 8, whatever `end`; of the first, the bytes before `n` are not. */
+void canary_fill_words(void *p, size_t n, size_t end, uint64_t key);
+bool canary_words_are_whole(const void *p, size_t n, size_t end, uint64_t key);
+
+/* Writes the pattern to [n, end) of the block at `p`, behind which CANARY_BYTES are to be sealed. */
 ASH_INLINE void canary_fill(void *p, size_t n, size_t end, uint64_t key)
 {
     uint64_t pattern = canary_pattern(key);
-    uint64_t mask = canary_mask(n);
-    end = size_min(end, n + CANARY_LOOK);
-    if (n >= end)
+    size_t size = end + CANARY_BYTES;
+    size_t line = size < CANARY_LINE ? end : size - CANARY_LINE;
+    if (ASH_UNLIKELY(n < line))
+        canary_fill_words(p, n, line, key);
+    if (ASH_UNLIKELY(size < CANARY_LINE))
         return;
-    uint64_t *word = (uint64_t *)p + n / 8;
-    uint64_t *last = (uint64_t *)p + end / 8;
-    *word = (*word & ~mask) | (pattern & mask);
-    while (++word < last)
-        *word = pattern;
+    const canary_vector *mask = canary_line_mask(n, line);
+    canary_vector *at = (canary_vector *)((char *)p + line);
+    at[0] = (at[0] & ~mask[0]) | (pattern & mask[0]);
+    at[1] = (at[1] & ~mask[1]) | (pattern & mask[1]);
+    at[2] = (at[2] & ~mask[2]) | (pattern & mask[2]);
+    at[3] = (at[3] & ~mask[3]) | (pattern & mask[3]);
 }
 
 /* The same: true when the pattern is whole. */
 ASH_INLINE bool canary_is_whole(const void *p, size_t n, size_t end, uint64_t key)
 {
     uint64_t pattern = canary_pattern(key);
-    end = size_min(end, n + CANARY_LOOK);
-    if (n >= end)
+    size_t size = end + CANARY_BYTES;
+    size_t line = size < CANARY_LINE ? end : size - CANARY_LINE;
+    if (ASH_UNLIKELY(n < line) && !canary_words_are_whole(p, n, line, key))
+        return false;
+    if (ASH_UNLIKELY(size < CANARY_LINE))
         return true;
-    const uint64_t *word = (const uint64_t *)p + n / 8;
-    const uint64_t *last = (const uint64_t *)p + end / 8;
-    uint64_t hurt = (*word ^ pattern) & canary_mask(n);
-    while (++word < last)
-        hurt |= *word ^ pattern;
-    return hurt == 0;
+    const canary_vector *mask = canary_line_mask(n, line);
+    const canary_vector *at = (const canary_vector *)((const char *)p + line);
+    canary_vector hurt = ((at[0] ^ pattern) & mask[0]) | ((at[1] ^ pattern) & mask[1]) |
+                         ((at[2] ^ pattern) & mask[2]);
+    canary_vector last = (at[3] ^ pattern) & mask[3];
+    return (hurt[0] | hurt[1] | last[0]) == 0;
 }
 
 /* Says which byte was written: of the pattern, or the lowest set one of `seal`, which begins at `end`. */
@@ -124,10 +146,9 @@ ASH_INLINE void seal_free(void *p, size_t size, unsigned link)
     store_relaxed(seal_at(p, size), seal_make(canary_key(p), SEAL_FREE, link));
 }
 
-/* A block that was never handed out has no seal yet. */
 ASH_INLINE bool seal_is_free(uint64_t key, uint64_t seal)
 {
-    return seal == 0 || seal_value(key, SEAL_FREE, seal) != SEAL_NONE;
+    return seal_value(key, SEAL_FREE, seal) != SEAL_NONE;
 }
 
 #endif

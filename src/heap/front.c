@@ -230,15 +230,8 @@ static void free_small(struct heap *h, unsigned cls, void *p)
     bin_push(b, load_relaxed(&b->word), p);
 }
 
-void front_free_slow(void *p)
+static ASH_NOINLINE void free_any(void *p)
 {
-    if (p == NULL)
-        return;
-    if (ASH_UNLIKELY(options.harden) && heap_is_real(heap_hard)) {
-        if (hard_free(heap_hard, p))
-            thread_tick(heap_hard);
-        return;
-    }
     int saved = errno;
     if (boot()) {
         unsigned cls = classmap_at(p);
@@ -258,6 +251,17 @@ void front_free_slow(void *p)
             thread_tick(h);
     }
     errno = saved;
+}
+
+void front_free_slow(void *p)
+{
+    struct heap *h = heap_hard;
+    if (p == NULL)
+        return;
+    if (ASH_LIKELY(!options.harden) || !heap_is_real(h))
+        free_any(p);
+    else if (hard_free(h, p))
+        thread_tick(h);
 }
 
 /* A size that a block of `holds` bytes may have been asked for with: see front_realloc. */

@@ -3,15 +3,15 @@
  *
  * A block's way, of which only the first and the last step touch what the program sees:
  *
- *   live -> cleared, in the quarantine -> leaving: gathered until they go home together
+ *   live -> cleared, waiting -> each time that many wait, a random half of them goes home
  *        -> its slab -> ready: taken by the batch, looked at, in random order -> live
  *
- * A block that is not live is all zero but for its seal (heap/canary.h): batches are arrays, and a
+ * A block that is not live is all zero but for its seal (heap/canary.h): lists are arrays, and a
  * chain between threads is linked by the seals, which cannot be forged. So nothing is led astray by
  * what is written to a free block.
  *
  * The free that finds the seal of a live block makes it that of a free one. Two threads that free a
- * block at the same instant may both go on, and the block waits in two quarantines: the second to
+ * block at the same instant may both go on, and the block waits in two places: the second to
  * go home finds it free already, or live again, and says so. (An exchange would name it at once,
  * and costs each free 20 cycles.)
  */
@@ -29,31 +29,27 @@
 #include <string.h>
 
 enum {
-    QUARANTINE = 256,     /* blocks that wait, of each heap … */
-    QUARANTINE_BIG = 16,  /* … of those above … */
-    BIG_BYTES = 4 * 1024, /* … this size; so they are at most 1 MiB */
-    WAIT_SHIFT = 64 - 8,     /* which leave of 64 random bits as many as index them */
-    WAIT_BIG_SHIFT = 64 - 4,
-    BATCH = 16,           /* blocks of a class that are ready, or leaving, at most … */
-    BATCH_BYTES = 4 * 1024
+    WAITING = 256,           /* freed blocks that wait, of each heap, at most … */
+    WAITING_BYTES = 1 << 20, /* … or fewer, when they are more than this */
+    READY = 32,              /* blocks of a class that are ready, at most … */
+    READY_BYTES = 8 * 1024,  /* … or fewer, but one, when they are more than this */
+    CLEAR_STEPS = 512,       /* up to so many bytes are cleared without a call of libc */
+    GROUPS = 16              /* other heaps' slabs that blocks are gathered for at a time */
 };
 
-/* Free blocks of a class. */
-struct batch {
-    void *block[BATCH];
-    unsigned count;
+/* Blocks of a class that are handed out next. */
+struct ready {
+    unsigned count, most;
+    void *block[READY];
 };
 
 struct hard {
     uint64_t random;
-    void *waiting[QUARANTINE];
-    struct batch ready[CLASS_COUNT], leaving[CLASS_COUNT];
+    unsigned count; /* of waiting[] */
+    size_t bytes;   /* in them */
+    void *waiting[WAITING];
+    struct ready ready[CLASS_COUNT];
 };
-
-ASH_INLINE unsigned batch_most(unsigned cls)
-{
-    return (unsigned)size_max(1, size_min(BATCH, BATCH_BYTES / class_size(cls)));
-}
 
 /* Its high bits are the random ones. */
 ASH_INLINE uint64_t random_next(struct hard *q)
@@ -65,10 +61,16 @@ ASH_INLINE uint64_t random_next(struct hard *q)
 /* The heap's own; NULL: no memory for it. */
 static ASH_NOINLINE struct hard *hard_open(struct heap *h)
 {
-    h->hard = meta_take(sizeof *h->hard);
-    if (h->hard != NULL)
-        os_random(&h->hard->random, sizeof h->hard->random);
-    return h->hard;
+    struct hard *q = meta_take(sizeof *q);
+    if (q == NULL)
+        return NULL;
+    os_random(&q->random, sizeof q->random);
+    for (unsigned cls = size_classes.first; cls < CLASS_COUNT; cls++) {
+        size_t most = size_min(READY, size_max(1, READY_BYTES / class_size(cls)));
+        q->ready[cls].most = (unsigned)most;
+    }
+    h->hard = q;
+    return q;
 }
 
 ASH_INLINE struct hard *hard_of(struct heap *h)
@@ -85,7 +87,7 @@ static ASH_COLD unsigned broken(const void *p, size_t size, uint64_t key, uint64
     unsigned like_live, like_free;
     unsigned slack = seal_guess(key, SEAL_LIVE, seal, size_min(size, UINT16_MAX), &like_live);
     seal_guess(key, SEAL_FREE, seal, SLAB_BLOCKS_MAX, &like_free);
-    if (seal == 0 || like_free > size_max(like_live, 3)) {
+    if (like_free > size_max(like_live, 3)) {
         error_double_free(p);
         return 0;
     }
@@ -139,7 +141,8 @@ static ASH_COLD bool written(void *p, size_t size, uint64_t key)
         at += link == SEAL_NONE ? 0 : bits_lowest(seal ^ seal_make(key, SEAL_FREE, link)) / 8;
     }
     error_used_after_free(p, at);
-    memset(p, 0, size);
+    memset(p, 0, end);
+    seal_free(p, size, 0);
     return true;
 }
 
@@ -151,21 +154,22 @@ ASH_INLINE bool free_check(void *p, size_t size, size_t look)
 {
     const uint64_t *word = p;
     uint64_t key = canary_key(p);
-    uint64_t seal = load_relaxed(seal_at(p, size));
     size_t words = size_min(look, size - CANARY_BYTES) / sizeof *word;
     uint64_t any = word[0];
     for (size_t i = 1; i + 1 < words; i += 2)
         any |= word[i] | word[i + 1];
     if (words % 2 == 0)
         any |= word[words - 1];
-    return ASH_LIKELY(any == 0 && seal_is_free(key, seal)) || written(p, size, key);
+    if (ASH_UNLIKELY(any != 0 || !seal_is_free(key, load_relaxed(seal_at(p, size)))))
+        return written(p, size, key);
+    return true;
 }
 
 ASH_INLINE void clear(void *p, size_t size)
 {
-    enum { STEP = 64, BY_STEPS = 512 };
+    enum { STEP = 64 };
     char *at = p;
-    if (size > BY_STEPS || size % STEP != 0)
+    if (size > CLEAR_STEPS || size % STEP != 0)
         memset(at, 0, size);
     else
         for (char *end = at + size; at < end; at += STEP)
@@ -181,14 +185,14 @@ ASH_INLINE void ready_count(struct heap *h, unsigned cls, uint64_t change)
     store_relaxed(word, load_relaxed(word) + change);
 }
 
-/* Adds blocks of a slab to a batch, and looks at them. */
-static void batch_add(struct heap *h, struct hard *q, struct batch *b, struct slab *s)
+/* Adds blocks of a slab to those that are ready, and looks at them. */
+static void ready_add(struct heap *h, struct hard *q, struct ready *b, struct slab *s)
 {
     unsigned cls = slab_class(s);
     size_t size = class_size(cls);
     const void *untouched = slab_base(s) + s->fresh * size;
     unsigned first = b->count;
-    b->count += slab_take_random(s, random_next(q), batch_most(cls) - first, b->block + first);
+    b->count += slab_take_random(s, random_next(q), b->most - first, b->block + first);
     if (s->free == 0)
         slabs_settle(h, s);
     for (unsigned i = first; i < b->count; i++)
@@ -199,21 +203,21 @@ static void batch_add(struct heap *h, struct hard *q, struct batch *b, struct sl
 }
 
 /* Makes blocks ready, out of one slab at least; false: no memory. */
-static bool batch_fill(struct heap *h, struct hard *q, unsigned cls)
+static bool ready_fill(struct heap *h, struct hard *q, unsigned cls)
 {
-    struct batch *b = &q->ready[cls];
+    struct ready *b = &q->ready[cls];
     if (h->of[cls].partial == NULL)
         slabs_collect(h);
     struct slab *s = slabs_find(h, cls);
     if (s == NULL)
         return false;
     do
-        batch_add(h, q, b, s);
-    while (b->count < batch_most(cls) && (s = h->of[cls].partial) != NULL);
+        ready_add(h, q, b, s);
+    while (b->count < b->most && (s = h->of[cls].partial) != NULL);
     return true;
 }
 
-ASH_INLINE void *batch_pop(struct batch *b, unsigned cls, size_t n)
+ASH_INLINE void *ready_pop(struct ready *b, unsigned cls, size_t n)
 {
     void *p = b->block[--b->count];
     seal_live(p, n, class_size(cls), canary_key(p));
@@ -222,31 +226,33 @@ ASH_INLINE void *batch_pop(struct batch *b, unsigned cls, size_t n)
 
 void *hard_hit(struct heap *h, size_t n)
 {
-    if (n > SMALL_MAX - CANARY_BYTES || ASH_UNLIKELY(h->hard == NULL))
+    struct hard *q = h->hard;
+    if (ASH_UNLIKELY(n > SMALL_MAX - CANARY_BYTES || q == NULL))
         return NULL;
     unsigned cls = class_of(n + CANARY_BYTES);
-    struct batch *b = &h->hard->ready[cls];
-    if (b->count == 0)
+    struct ready *b = &q->ready[cls];
+    if (ASH_UNLIKELY(b->count == 0))
         return NULL;
     ready_count(h, cls, BIN_HIT - BIN_BLOCK);
-    return batch_pop(b, cls, n);
+    return ready_pop(b, cls, n);
 }
 
 static void *small_alloc(struct heap *h, unsigned cls, size_t n)
 {
     struct hard *q = hard_of(h);
-    if (ASH_UNLIKELY(q == NULL))
+    if (q == NULL)
         return NULL;
-    struct batch *b = &q->ready[cls];
-    if (b->count != 0)
+    struct ready *b = &q->ready[cls];
+    if (b->count != 0) {
         ready_count(h, cls, BIN_HIT - BIN_BLOCK);
-    else if (batch_fill(h, q, cls)) {
+    } else {
+        if (!ready_fill(h, q, cls))
+            return NULL;
         counter_add(&h->of[cls].misses, 1);
         counter_add(&h->of[cls].taken, b->count - 1);
-        ready_count(h, cls, (b->count - 1) * BIN_BLOCK);
-    } else
-        return NULL;
-    return batch_pop(b, cls, n);
+        ready_count(h, cls, b->count - 1);
+    }
+    return ready_pop(b, cls, n);
 }
 
 void *hard_alloc(struct heap *h, size_t n, size_t align)
@@ -261,103 +267,128 @@ void *hard_alloc(struct heap *h, size_t n, size_t align)
 
 /* ---- freeing ---- */
 
-/*
- * Takes those blocks out of the batch that lie in slab `s`, as a chain; the last of the batch does.
- */
-static struct chain chain_take(struct slab *s, unsigned cls, void **block, unsigned *count)
+/* Blocks of a slab of another heap, on their way to it. */
+struct group {
+    struct slab *slab;
+    struct chain chain;
+};
+
+static void group_send(struct heap *h, struct group *g)
 {
-    struct block *p = block[--*count];
-    struct chain c = {p, p, 1};
-    size_t size = class_size(cls);
-    unsigned kept = 0;
-    for (unsigned i = 0; i < *count; i++) {
-        p = block[i];
-        if (!slab_holds(s, p)) {
-            block[kept++] = p;
-            continue;
-        }
-        seal_free(p, size, class_index(cls, c.head));
-        c.head = p;
-        c.count++;
-    }
-    *count = kept;
-    return c;
+    if (g->slab == NULL)
+        return;
+    heap_count_up(h, slab_class(g->slab), remote_frees, g->chain.count);
+    remote_push(g->slab, g->chain);
 }
 
-/* Sends blocks of one class home, whose slabs may then be given back: looks at them before. */
-static void send_home(struct heap *h, unsigned cls, void **block, unsigned count)
+static void group_add(struct heap *h, struct group *groups, struct slab *s, unsigned cls, void *p)
 {
-    size_t size = class_size(cls);
-    unsigned others = 0;
-    for (unsigned i = 0; i < count; i++) {
-        __builtin_prefetch(block[i]);
-        __builtin_prefetch(seal_at(block[i], size));
+    struct group *g = &groups[(s->unit / class_units(cls)) % GROUPS];
+    if (g->slab == s) {
+        seal_free(p, class_size(cls), class_index(cls, g->chain.head));
+        g->chain.head = p;
+        g->chain.count++;
+    } else {
+        group_send(h, g);
+        *g = (struct group){s, {p, p, 1}};
     }
+}
+
+/* Sends blocks home, whose slabs may then be given back: looks at them before. */
+static ASH_NOINLINE void send_home(struct heap *h, void *const *block, unsigned count)
+{
+    struct group groups[GROUPS];
+    for (unsigned i = 0; i < GROUPS; i++)
+        groups[i].slab = NULL;
     for (unsigned i = 0; i < count; i++) {
         void *p = block[i];
+        unsigned cls = classmap_at(p);
         struct slab *s = slab_of(cls, p);
-        if (!free_check(p, size, 2 * CANARY_BYTES))
+        if (!free_check(p, class_size(cls), 2 * CANARY_BYTES))
             continue;
-        if (load_relaxed(&s->owner) == h)
-            slabs_put_index(h, s, class_index(cls, p));
-        else
-            block[others++] = p;
+        if (load_relaxed(&s->owner) != h) {
+            group_add(h, groups, s, cls, p);
+            continue;
+        }
+        if (ASH_UNLIKELY(!slab_put_index(s, class_index(cls, p))))
+            error_double_free(p);
+        else if (s->free == 1 || slab_is_idle(s))
+            slabs_settle(h, s);
     }
-    while (others != 0) {
-        struct slab *s = slab_of(cls, block[others - 1]);
-        struct chain c = chain_take(s, cls, block, &others);
-        heap_count_up(h, cls, remote_frees, c.count);
-        remote_push(s, c);
-    }
+    for (unsigned i = 0; i < GROUPS; i++)
+        group_send(h, &groups[i]);
 }
 
-static void batch_flush(struct heap *h, unsigned cls, struct batch *b)
+/* Of the blocks that wait, each leaves as a coin falls, or all do. */
+static ASH_NOINLINE bool leave(struct heap *h, struct hard *q, bool all)
 {
-    send_home(h, cls, b->block, b->count);
-    b->count = 0;
-}
-
-static bool leave(struct heap *h, struct hard *q, void *p)
-{
-    unsigned cls = classmap_at(p);
-    struct batch *b = &q->leaving[cls];
-    b->block[b->count++] = p;
-    if (b->count < batch_most(cls))
-        return false;
-    batch_flush(h, cls, b);
+    void *leaving[WAITING];
+    unsigned stay = 0, leave = 0;
+    uint64_t coins = 0;
+    for (unsigned i = 0; i < q->count; i++) {
+        void *p = q->waiting[i];
+        coins = i % 64 == 0 ? random_next(q) ^ random_next(q) >> 32 : coins >> 1;
+        if (all || (coins & 1) != 0) {
+            __builtin_prefetch(p);
+            leaving[leave++] = p;
+        } else {
+            q->waiting[stay++] = p;
+        }
+    }
+    q->bytes = stay == 0 ? 0 : q->bytes / q->count * stay;
+    q->count = stay;
+    send_home(h, leaving, leave);
     return true;
 }
 
-static bool small_free(struct heap *h, unsigned cls, void *p)
+/* Lets a block that was checked wait; true when others had to leave for that. */
+ASH_INLINE bool put_away(struct heap *h, struct hard *q, void *p, size_t size, uint64_t key)
 {
+    clear(p, size);
+    store_relaxed(seal_at(p, size), seal_make(key, SEAL_FREE, 0));
+    q->waiting[q->count++] = p;
+    q->bytes += size;
+    return ASH_UNLIKELY(q->count == WAITING || q->bytes > WAITING_BYTES) && leave(h, q, false);
+}
+
+/* hard_free of any block, for any heap, and of all that is wrong. */
+static ASH_NOINLINE bool free_slow(struct heap *h, unsigned cls, void *p)
+{
+    if (cls == 0) {
+        hardlarge_free(h, p);
+        return true;
+    }
     uint64_t key = canary_key(p);
     unsigned slack = live_slack("free", cls, p, key);
-    if (ASH_UNLIKELY(slack == 0))
+    if (slack == 0)
         return false;
     size_t size = class_size(cls);
     canary_check(p, size - slack, size - CANARY_BYTES, key);
-    clear(p, size);
-    store_relaxed(seal_at(p, size), seal_make(key, SEAL_FREE, 0));
     heap_count_up(h, cls, direct, 1);
     struct hard *q = heap_is_real(h) ? hard_of(h) : NULL;
-    if (ASH_UNLIKELY(q == NULL)) {
-        send_home(h, cls, &p, 1);
-        return true;
-    }
-    uint64_t random = random_next(q);
-    void **slot = &q->waiting[random >> (size > BIG_BYTES ? WAIT_BIG_SHIFT : WAIT_SHIFT)];
-    void *leaves = *slot;
-    *slot = p;
-    return leaves != NULL && leave(h, q, leaves);
+    if (q != NULL)
+        return put_away(h, q, p, size, key);
+    clear(p, size);
+    seal_free(p, size, 0);
+    send_home(h, &p, 1);
+    return true;
 }
 
 bool hard_free(struct heap *h, void *p)
 {
     unsigned cls = classmap_at(p);
-    if (ASH_LIKELY(cls != 0))
-        return small_free(h, cls, p);
-    hardlarge_free(h, p);
-    return true;
+    const struct size_class *c = &size_classes.of[cls];
+    if (ASH_UNLIKELY(!class_is_block(c, p) || c->size > CLEAR_STEPS || h->hard == NULL))
+        return free_slow(h, cls, p);
+    size_t size = c->size;
+    uint64_t key = canary_key(p);
+    uint64_t seal = load_acquire(seal_at(p, size)); /* the block's content; pairs with seal_live */
+    unsigned slack = seal_value(key, SEAL_LIVE, seal);
+    if (ASH_UNLIKELY(slack == SEAL_NONE ||
+                     !canary_is_whole(p, size - slack, size - CANARY_BYTES, key)))
+        return free_slow(h, cls, p);
+    counter_add(&h->of[cls].direct, 1);
+    return put_away(h, h->hard, p, size, key);
 }
 
 size_t hard_usable(const char *verb, const void *p)
@@ -390,16 +421,12 @@ void hard_flush(struct heap *h)
     struct hard *q = h->hard;
     if (q == NULL)
         return;
-    for (unsigned i = 0; i < QUARANTINE; i++) {
-        if (q->waiting[i] != NULL)
-            leave(h, q, q->waiting[i]);
-        q->waiting[i] = NULL;
-    }
+    leave(h, q, true);
     for (unsigned cls = size_classes.first; cls < CLASS_COUNT; cls++) {
-        struct batch *ready = &q->ready[cls];
-        ready_count(h, cls, -(uint64_t)ready->count);
-        counter_add(&h->of[cls].flushed, ready->count);
-        batch_flush(h, cls, ready);
-        batch_flush(h, cls, &q->leaving[cls]);
+        struct ready *b = &q->ready[cls];
+        ready_count(h, cls, -(uint64_t)b->count);
+        counter_add(&h->of[cls].flushed, b->count);
+        send_home(h, b->block, b->count);
+        b->count = 0;
     }
 }

@@ -28,6 +28,19 @@ ASH_INLINE size_t page_end(size_t n)
     return align_up(n, os_page_size());
 }
 
+/* Behind the bytes, to the end of their last page. */
+static void fill(void *p, size_t n)
+{
+    if (n < page_end(n))
+        canary_fill_words(p, n, page_end(n), canary_key(p));
+}
+
+static void check(const void *p, size_t n)
+{
+    if (n < page_end(n) && !canary_words_are_whole(p, n, page_end(n), canary_key(p)))
+        canary_report(p, n, page_end(n), 0);
+}
+
 void *hardlarge_alloc(struct heap *h, size_t n, size_t align)
 {
     if (n > PTRDIFF_MAX - 2 * (size_t)UNIT_BYTES || align > PTRDIFF_MAX)
@@ -49,7 +62,7 @@ void *hardlarge_alloc(struct heap *h, size_t n, size_t align)
         memset(p, 0, n);
     struct slab *s = chunk_header(unit);
     s->guard = (uint32_t)guard;
-    canary_fill(p, n, page_end(n), canary_key(p));
+    fill(p, n);
     return large_open(h, unit, units, n);
 }
 
@@ -86,7 +99,7 @@ void hardlarge_free(struct heap *h, void *p)
         error_double_free(p);
         return;
     }
-    canary_check(p, n, page_end(n), canary_key(p));
+    check(p, n);
     bool gone = units > KEPT_UNITS && os_purge(unit_address(unit), units << UNIT_SHIFT) == 0;
     if (!gone)
         memset(p, 0, page_end(n));
@@ -109,13 +122,13 @@ bool hardlarge_resize(struct heap *h, void *p, size_t n)
     struct slab *s = large_find("realloc", p);
     if (s == NULL || page_end(n) != page_end(s->bytes))
         return false;
-    canary_check(p, s->bytes, page_end(n), canary_key(p));
+    check(p, s->bytes);
     if (n > s->bytes)
         memset((char *)p + s->bytes, 0, n - s->bytes);
     heap_count_up(h, 0, flushed, s->bytes);
     heap_count_up(h, 0, taken, n);
     s->bytes = n;
-    canary_fill(p, n, page_end(n), canary_key(p));
+    fill(p, n);
     return true;
 }
 

@@ -11,7 +11,7 @@ uintptr_t block_key;
 enum {
     WORD_BITS = 64,
     AHEAD_BYTES = 16 * 1024, /* random places are so far ahead of those that were reached, … */
-    AHEAD_LEAST = 4          /* … or so many blocks */
+    AHEAD_LEAST = 2          /* … or so many blocks */
 };
 
 void slab_boot(void)
@@ -104,7 +104,10 @@ struct block *slab_put(struct slab *s, struct block *p)
     return p;
 }
 
-/* Blocks below `to` have been reached: where memory is used again, they are cleared now. */
+/*
+ * Blocks below `to` have been reached: they are sealed, and cleared where memory is used again. To
+ * write to their pages first spares those that are only read then a second fault.
+ */
 static void fresh_raise(struct slab *s, unsigned to)
 {
     size_t size = class_size(slab_class(s));
@@ -112,6 +115,8 @@ static void fresh_raise(struct slab *s, unsigned to)
         return;
     if (!s->zero)
         memset(slab_base(s) + s->fresh * size, 0, (to - s->fresh) * size);
+    for (unsigned i = s->fresh; i < to; i++)
+        seal_free(slab_base(s) + i * size, size, 0);
     s->fresh = to;
 }
 
@@ -163,19 +168,6 @@ unsigned slab_take_random(struct slab *s, uint64_t random, unsigned max, void **
     return count;
 }
 
-void slab_put_index(struct slab *s, unsigned index)
-{
-    uint64_t bit = (uint64_t)1 << (index % WORD_BITS);
-    uint64_t *word = &s->bits[index / WORD_BITS];
-    if (ASH_UNLIKELY((*word & bit) != 0)) {
-        error_double_free(slab_base(s) + index * class_size(slab_class(s)));
-        return;
-    }
-    *word |= bit;
-    s->summary |= (uint64_t)1 << (index / WORD_BITS);
-    s->free++;
-}
-
 void slab_put_sealed(struct slab *s, struct chain c)
 {
     size_t size = class_size(slab_class(s));
@@ -183,7 +175,8 @@ void slab_put_sealed(struct slab *s, struct chain c)
     while (true) {
         char *p = slab_base(s) + index * size;
         unsigned link = seal_value(canary_key(p), SEAL_FREE, load_relaxed(seal_at(p, size)));
-        slab_put_index(s, index);
+        if (!slab_put_index(s, index))
+            error_double_free(p);
         if (--c.count == 0)
             return;
         if (ASH_UNLIKELY(link >= s->blocks)) {

@@ -90,8 +90,7 @@ struct block *slab_put(struct slab *s, struct block *list);
  */
 unsigned slab_take_random(struct slab *s, uint64_t random, unsigned max, void **out);
 
-/* The same as slab_put for a block, and for a chain that lies in the slab, linked by its seals. */
-void slab_put_index(struct slab *s, unsigned index);
+/* The same as slab_put for a chain that lies in the slab and is linked by its seals. */
 void slab_put_sealed(struct slab *s, struct chain c);
 
 /* Checks the record against itself; counts faults. */
@@ -128,6 +127,19 @@ ASH_INLINE bool slab_holds(const struct slab *s, const void *p)
 ASH_INLINE bool slab_is_idle(const struct slab *s)
 {
     return s->free == s->blocks;
+}
+
+/* Puts one block back; false: it is free already. */
+ASH_INLINE bool slab_put_index(struct slab *s, unsigned index)
+{
+    uint64_t bit = (uint64_t)1 << (index % 64);
+    uint64_t *word = &s->bits[index / 64];
+    if (ASH_UNLIKELY((*word & bit) != 0))
+        return false;
+    *word |= bit;
+    s->summary |= (uint64_t)1 << (index / 64);
+    s->free++;
+    return true;
 }
 
 #endif

@@ -80,14 +80,6 @@ struct block *slabs_put(struct heap *h, struct slab *s, struct block *list)
     return list;
 }
 
-void slabs_put_index(struct heap *h, struct slab *s, unsigned index)
-{
-    bool was_full = s->free == 0;
-    slab_put_index(s, index);
-    if (ASH_UNLIKELY(was_full || slab_is_idle(s)))
-        slabs_settle(h, s);
-}
-
 /* ---- what other threads freed ---- */
 
 /*

@@ -18,7 +18,7 @@ struct slab *slabs_find(struct heap *h, unsigned cls);
 
 /* Blocks come home to a slab that `h` owns: see slab_put. */
 struct block *slabs_put(struct heap *h, struct slab *s, struct block *list);
-void slabs_put_index(struct heap *h, struct slab *s, unsigned index);
+
 
 /*
  * A chain of blocks of the class that other threads freed, at least `least` long; shorter ones are
