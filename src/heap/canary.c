@@ -48,19 +48,22 @@ void canary_report(const void *p, size_t n, size_t end, uint64_t seal)
     error_overflow(p, n, at);
 }
 
-unsigned seal_guess(uint64_t key, uint64_t kind, uint64_t seal, size_t most, unsigned *same)
+unsigned seal_like(uint64_t seal, uint64_t other)
+{
+    unsigned like = 0;
+    for (unsigned i = 0; i < 64; i += 8)
+        like += (seal >> i & 0xff) == (other >> i & 0xff);
+    return like;
+}
+
+unsigned seal_guess(uint64_t key, uint64_t seal, size_t most, unsigned *like)
 {
     unsigned guess = SEAL_NONE;
-    *same = SEAL_LIKE - 1;
-    for (unsigned value = 0; value <= most; value++) {
-        uint64_t hurt = seal ^ seal_make(key, kind, value);
-        unsigned like = 0;
-        for (unsigned i = 0; i < 64; i += 8)
-            like += (hurt >> i & 0xff) == 0;
-        if (like > *same) {
-            *same = like;
-            guess = value;
+    *like = SEAL_LIKE - 1;
+    for (unsigned slack = CANARY_BYTES; slack <= most; slack++)
+        if (seal_like(seal, seal_of_live(key, slack)) > *like) {
+            *like = seal_like(seal, seal_of_live(key, slack));
+            guess = slack;
         }
-    }
     return guess;
 }

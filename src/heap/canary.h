@@ -7,8 +7,8 @@
  * neighbour's does not pass for it. Only the first KiB behind the bytes carries it.
  *
  * The seal says what the block is. It is a key of the block's own, exclusive-or
- *      SEAL_LIVE ^ slack * SEAL_TIMES    live; slack = size of the block - bytes asked for, >= 8
- *      SEAL_FREE ^ link * SEAL_TIMES     free; link = index of the next block of a chain
+ *      slack * SEAL_TIMES    live; slack = size of the block - bytes asked for, >= 8
+ *      SEAL_FREE             free
  * so that anything else, a copy of another block's seal included, is seen by one comparison, and
  * one that was hit in part still tells how many bytes there were.
  *
@@ -28,8 +28,7 @@ enum {
 };
 
 #define SEAL_TIMES ((uint64_t)0x9e3779b97f4a0001) /* the low 16 bits of a product are the value */
-#define SEAL_LIVE  ((uint64_t)0)
-#define SEAL_FREE  ((uint64_t)0xffffffff) /* halves that differ: no seal is of both kinds */
+#define SEAL_FREE  ((uint64_t)0xffffffff) /* no slack's product */
 #define SEAL_NONE  (~0u)
 
 extern ASH_HIDDEN uint64_t canary_secret; /* const after boot: random, odd */
@@ -121,34 +120,36 @@ ASH_INLINE _Atomic(uint64_t) *seal_at(const void *p, size_t size)
     return (_Atomic(uint64_t) *)((uintptr_t)p + size - CANARY_BYTES);
 }
 
-ASH_INLINE uint64_t seal_make(uint64_t key, uint64_t kind, unsigned value)
+ASH_INLINE uint64_t seal_of_live(uint64_t key, unsigned slack)
 {
-    return key ^ kind ^ value * SEAL_TIMES;
+    return key ^ slack * SEAL_TIMES;
 }
 
-/* The slack or link in a seal of that kind; SEAL_NONE when it is none. */
-ASH_INLINE unsigned seal_value(uint64_t key, uint64_t kind, uint64_t seal)
+ASH_INLINE uint64_t seal_of_free(uint64_t key)
 {
-    uint64_t times = seal ^ key ^ kind;
-    unsigned value = times & 0xffff;
-    return ASH_LIKELY(times == value * SEAL_TIMES) ? value : SEAL_NONE;
+    return key ^ SEAL_FREE;
 }
+
+/* The slack in the seal of a live block; SEAL_NONE when it is none. */
+ASH_INLINE unsigned seal_slack(uint64_t key, uint64_t seal)
+{
+    unsigned slack = (seal ^ key) & 0xffff;
+    return ASH_LIKELY(seal == seal_of_live(key, slack)) ? slack : SEAL_NONE;
+}
+
+/* Makes a block free whose content was cleared. */
+ASH_INLINE void seal_free(void *p, size_t size, uint64_t key)
+{
+    store_relaxed(seal_at(p, size), seal_of_free(key));
+}
+
+/* Bytes that two seals have in common. */
+ASH_COLD unsigned seal_like(uint64_t seal, uint64_t other);
 
 /*
- * The slack or link up to `most` whose seal of that kind has most bytes in common with one that was
- * hit; SEAL_NONE: none has enough. *same: how many.
+ * The slack up to `most` whose seal has most bytes in common with one that was hit, and how many;
+ * SEAL_NONE: none has enough to tell.
  */
-ASH_COLD unsigned seal_guess(uint64_t key, uint64_t kind, uint64_t seal, size_t most, unsigned *same);
-
-/* Makes a block free whose content was cleared, with a link in it. */
-ASH_INLINE void seal_free(void *p, size_t size, unsigned link)
-{
-    store_relaxed(seal_at(p, size), seal_make(canary_key(p), SEAL_FREE, link));
-}
-
-ASH_INLINE bool seal_is_free(uint64_t key, uint64_t seal)
-{
-    return seal_value(key, SEAL_FREE, seal) != SEAL_NONE;
-}
+ASH_COLD unsigned seal_guess(uint64_t key, uint64_t seal, size_t most, unsigned *like);
 
 #endif

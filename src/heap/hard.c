@@ -6,8 +6,8 @@
  *   live -> cleared, waiting -> each time that many wait, a random half of them goes home
  *        -> its slab -> ready: taken by the batch, looked at, in random order -> live
  *
- * A block that is not live is all zero but for its seal (heap/canary.h): lists are arrays, and a
- * chain between threads is linked by the seals, which cannot be forged. So nothing is led astray by
+ * A block that is not live is all zero but for its seal (heap/canary.h): lists are arrays, and
+ * chains between threads are linked beside the blocks. So nothing is led astray by
  * what is written to a free block.
  *
  * The free that finds the seal of a live block makes it that of a free one. Two threads that free a
@@ -84,18 +84,17 @@ ASH_INLINE struct hard *hard_of(struct heap *h)
 static ASH_COLD unsigned broken(const void *p, size_t size, uint64_t key, uint64_t seal)
 {
     size_t end = size - CANARY_BYTES;
-    unsigned like_live, like_free;
-    unsigned slack = seal_guess(key, SEAL_LIVE, seal, size_min(size, UINT16_MAX), &like_live);
-    seal_guess(key, SEAL_FREE, seal, SLAB_BLOCKS_MAX, &like_free);
-    if (like_free > size_max(like_live, 3)) {
+    unsigned like;
+    unsigned slack = seal_guess(key, seal, size_min(size, UINT16_MAX), &like);
+    if (seal_like(seal, seal_of_free(key)) > like) {
         error_double_free(p);
         return 0;
     }
-    if (slack == SEAL_NONE || slack < CANARY_BYTES) {
+    if (slack == SEAL_NONE) {
         error_overflow_far(p, end);
         slack = CANARY_BYTES;
     } else {
-        canary_report(p, size - slack, end, seal ^ seal_make(key, SEAL_LIVE, slack));
+        canary_report(p, size - slack, end, seal ^ seal_of_live(key, slack));
     }
     return slack;
 }
@@ -110,7 +109,7 @@ ASH_INLINE unsigned live_slack(const char *verb, unsigned cls, const void *p, ui
     }
     size_t size = class_size(cls);
     uint64_t seal = load_acquire(seal_at(p, size)); /* the block's content; pairs with seal_live */
-    unsigned slack = seal_value(key, SEAL_LIVE, seal);
+    unsigned slack = seal_slack(key, seal);
     return ASH_LIKELY(slack != SEAL_NONE) ? slack : broken(p, size, key, seal);
 }
 
@@ -118,7 +117,7 @@ ASH_INLINE unsigned live_slack(const char *verb, unsigned cls, const void *p, ui
 ASH_INLINE void seal_live(void *p, size_t n, size_t size, uint64_t key)
 {
     canary_fill(p, n, size - CANARY_BYTES, key);
-    store_release(seal_at(p, size), seal_make(key, SEAL_LIVE, (unsigned)(size - n)));
+    store_release(seal_at(p, size), seal_of_live(key, (unsigned)(size - n)));
 }
 
 /* ---- free blocks ---- */
@@ -130,19 +129,17 @@ static ASH_COLD bool written(void *p, size_t size, uint64_t key)
     size_t end = size - CANARY_BYTES;
     size_t at = 0;
     uint64_t seal = load_relaxed(seal_at(p, size));
-    if (seal_value(key, SEAL_LIVE, seal) != SEAL_NONE) {
+    if (seal_slack(key, seal) != SEAL_NONE) {
         error_double_free(p);
         return false;
     }
     while (at < end && bytes[at] == 0)
         at++;
-    if (at == end) {
-        unsigned same, link = seal_guess(key, SEAL_FREE, seal, SLAB_BLOCKS_MAX, &same);
-        at += link == SEAL_NONE ? 0 : bits_lowest(seal ^ seal_make(key, SEAL_FREE, link)) / 8;
-    }
+    if (at == end)
+        at += bits_lowest(seal ^ seal_of_free(key)) / 8;
     error_used_after_free(p, at);
     memset(p, 0, end);
-    seal_free(p, size, 0);
+    seal_free(p, size, key);
     return true;
 }
 
@@ -160,7 +157,7 @@ ASH_INLINE bool free_check(void *p, size_t size, size_t look)
         any |= word[i] | word[i + 1];
     if (words % 2 == 0)
         any |= word[words - 1];
-    if (ASH_UNLIKELY(any != 0 || !seal_is_free(key, load_relaxed(seal_at(p, size)))))
+    if (ASH_UNLIKELY(any != 0 || load_relaxed(seal_at(p, size)) != seal_of_free(key)))
         return written(p, size, key);
     return true;
 }
@@ -285,7 +282,7 @@ static void group_add(struct heap *h, struct group *groups, struct slab *s, unsi
 {
     struct group *g = &groups[(s->unit / class_units(cls)) % GROUPS];
     if (g->slab == s) {
-        seal_free(p, class_size(cls), class_index(cls, g->chain.head));
+        slab_links(s)[class_index(cls, p)] = (uint16_t)class_index(cls, g->chain.head);
         g->chain.head = p;
         g->chain.count++;
     } else {
@@ -345,7 +342,7 @@ static ASH_NOINLINE bool leave(struct heap *h, struct hard *q, bool all)
 ASH_INLINE bool put_away(struct heap *h, struct hard *q, void *p, size_t size, uint64_t key)
 {
     clear(p, size);
-    store_relaxed(seal_at(p, size), seal_make(key, SEAL_FREE, 0));
+    seal_free(p, size, key);
     q->waiting[q->count++] = p;
     q->bytes += size;
     return ASH_UNLIKELY(q->count == WAITING || q->bytes > WAITING_BYTES) && leave(h, q, false);
@@ -369,7 +366,7 @@ static ASH_NOINLINE bool free_slow(struct heap *h, unsigned cls, void *p)
     if (q != NULL)
         return put_away(h, q, p, size, key);
     clear(p, size);
-    seal_free(p, size, 0);
+    seal_free(p, size, key);
     send_home(h, &p, 1);
     return true;
 }
@@ -383,7 +380,7 @@ bool hard_free(struct heap *h, void *p)
     size_t size = c->size;
     uint64_t key = canary_key(p);
     uint64_t seal = load_acquire(seal_at(p, size)); /* the block's content; pairs with seal_live */
-    unsigned slack = seal_value(key, SEAL_LIVE, seal);
+    unsigned slack = seal_slack(key, seal);
     if (ASH_UNLIKELY(slack == SEAL_NONE ||
                      !canary_is_whole(p, size - slack, size - CANARY_BYTES, key)))
         return free_slow(h, cls, p);

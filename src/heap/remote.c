@@ -1,7 +1,5 @@
 #include "heap/remote.h"
 
-#include "heap/canary.h"
-
 #define COUNT_MASK ((uint64_t)0xffff)
 #define HEAD_SHIFT 16
 #define LISTED     ((uint64_t)1 << 32)
@@ -28,7 +26,7 @@ ASH_INLINE unsigned word_head(uint64_t word)
 ASH_INLINE void chain_before(struct slab *s, struct chain c, unsigned head)
 {
     if (ASH_UNLIKELY(options.harden))
-        seal_free(c.tail, class_size(slab_class(s)), head == 0 ? 0 : head - 1);
+        slab_links(s)[class_index(slab_class(s), c.tail)] = (uint16_t)(head - 1);
     else
         c.tail->next = block_at(s, head);
 }

@@ -3,15 +3,17 @@
 #include "base/bits.h"
 #include "heap/canary.h"
 #include "heap/error.h"
+#include "info/options.h"
 
 #include <string.h>
 
 uintptr_t block_key;
+size_t slab_links_at;
 
 enum {
     WORD_BITS = 64,
-    AHEAD_BYTES = 16 * 1024, /* random places are so far ahead of those that were reached, … */
-    AHEAD_LEAST = 2          /* … or so many blocks */
+    CHOICE_BYTES = 16 * 1024, /* random places are chosen among so many bytes of free blocks, … */
+    CHOICE_LEAST = 2          /* … or so many blocks; more are reached for only where there are none */
 };
 
 void slab_boot(void)
@@ -20,7 +22,9 @@ void slab_boot(void)
     for (unsigned cls = size_classes.first; cls < CLASS_COUNT; cls++)
         most = size_max(most, class_blocks(cls));
     size_t words = (most + WORD_BITS - 1) / WORD_BITS;
-    chunk_boot(align_up(sizeof(struct slab) + words * sizeof(uint64_t), ASH_CACHE_LINE));
+    slab_links_at = sizeof(struct slab) + words * sizeof(uint64_t);
+    size_t end = slab_links_at + (options.harden ? most * sizeof(uint16_t) : 0);
+    chunk_boot(align_up(end, ASH_CACHE_LINE));
 }
 
 struct slab *slab_init(struct heap *h, size_t unit, unsigned cls, bool zero)
@@ -116,7 +120,7 @@ static void fresh_raise(struct slab *s, unsigned to)
     if (!s->zero)
         memset(slab_base(s) + s->fresh * size, 0, (to - s->fresh) * size);
     for (unsigned i = s->fresh; i < to; i++)
-        seal_free(slab_base(s) + i * size, size, 0);
+        seal_free(slab_base(s) + i * size, size, canary_key(slab_base(s) + i * size));
     s->fresh = to;
 }
 
@@ -152,7 +156,9 @@ static unsigned word_take(struct slab *s, unsigned i, uint64_t word, uint64_t ra
 unsigned slab_take_random(struct slab *s, uint64_t random, unsigned max, void **out)
 {
     size_t size = class_size(slab_class(s));
-    unsigned ahead = (unsigned)size_max(AHEAD_LEAST, AHEAD_BYTES / size);
+    unsigned choice = (unsigned)size_max(CHOICE_LEAST, CHOICE_BYTES / size);
+    unsigned reached = s->free - (s->blocks - s->fresh); /* and free again */
+    unsigned ahead = reached < choice ? choice - reached : 0;
     unsigned reach = (unsigned)size_min(s->fresh + ahead, s->blocks);
     unsigned last = (reach - 1) / WORD_BITS;
     uint64_t words = s->summary & bits_mask(0, last + 1);
@@ -168,22 +174,13 @@ unsigned slab_take_random(struct slab *s, uint64_t random, unsigned max, void **
     return count;
 }
 
-void slab_put_sealed(struct slab *s, struct chain c)
+void slab_put_linked(struct slab *s, struct chain c)
 {
-    size_t size = class_size(slab_class(s));
     unsigned index = class_index(slab_class(s), c.head);
-    while (true) {
-        char *p = slab_base(s) + index * size;
-        unsigned link = seal_value(canary_key(p), SEAL_FREE, load_relaxed(seal_at(p, size)));
-        if (!slab_put_index(s, index))
-            error_double_free(p);
-        if (--c.count == 0)
-            return;
-        if (ASH_UNLIKELY(link >= s->blocks)) {
-            error_used_after_free(p, size - CANARY_BYTES);
-            return; /* the rest of the chain is lost */
-        }
-        index = link;
+    for (unsigned n = c.count; n > 0; n--) {
+        if (ASH_UNLIKELY(!slab_put_index(s, index)))
+            error_double_free(slab_base(s) + index * class_size(slab_class(s)));
+        index = slab_links(s)[index];
     }
 }
 

@@ -90,11 +90,19 @@ struct block *slab_put(struct slab *s, struct block *list);
  */
 unsigned slab_take_random(struct slab *s, uint64_t random, unsigned max, void **out);
 
-/* The same as slab_put for a chain that lies in the slab and is linked by its seals. */
-void slab_put_sealed(struct slab *s, struct chain c);
+/* The same as slab_put for a chain whose links are beside the blocks, and all in the slab. */
+void slab_put_linked(struct slab *s, struct chain c);
 
 /* Checks the record against itself; counts faults. */
 int slab_check(const struct slab *s);
+
+/* Hardened mode, see heap/hard.h: of each block the index of the one behind it in a chain. */
+extern ASH_HIDDEN size_t slab_links_at; /* const after boot */
+
+ASH_INLINE uint16_t *slab_links(struct slab *s)
+{
+    return (uint16_t *)((char *)s + slab_links_at);
+}
 
 ASH_INLINE uint32_t slab_units(const struct slab *s)
 {

@@ -89,7 +89,7 @@ static bool collect_from(struct heap *h, struct slab *s)
 {
     struct chain c = remote_take(s);
     if (c.head != NULL && ASH_UNLIKELY(options.harden))
-        slab_put_sealed(s, c);
+        slab_put_linked(s, c);
     else if (c.head != NULL)
         slab_put(s, c.head);
     return slabs_settle(h, s);
