@@ -14,8 +14,10 @@ static uint64_t word_mask(size_t n)
     return ~(uint64_t)0 << (n % 8 * 8);
 }
 
-void canary_fill_words(void *p, size_t n, size_t end, uint64_t key)
+void canary_fill(void *p, size_t n, size_t end, uint64_t key)
 {
+    if (n >= end)
+        return;
     uint64_t pattern = canary_pattern(key);
     uint64_t mask = word_mask(n);
     uint64_t *word = (uint64_t *)p + n / 8;
@@ -25,8 +27,10 @@ void canary_fill_words(void *p, size_t n, size_t end, uint64_t key)
         *word = pattern;
 }
 
-bool canary_words_are_whole(const void *p, size_t n, size_t end, uint64_t key)
+bool canary_is_whole(const void *p, size_t n, size_t end, uint64_t key)
 {
+    if (n >= end)
+        return true;
     uint64_t pattern = canary_pattern(key);
     const uint64_t *word = (const uint64_t *)p + n / 8;
     const uint64_t *last = (const uint64_t *)p + size_min(end, n + CANARY_LOOK) / 8;

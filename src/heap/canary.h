@@ -46,62 +46,51 @@ ASH_INLINE uint64_t canary_pattern(uint64_t key)
 }
 
 /*
- * The line that ends a block is filled and compared as a whole, under a mask of the bytes from `n`
- * on: as many steps for any `n`. What lies before it goes word by word, and so do blocks shorter
- * than a line. The seal, which ends the line, is put in later, and left out.
+ * A pattern that begins in the line that ends the block is filled and compared as a line, under a
+ * mask: as many steps for any number of bytes, and no branch. The seal, which ends the line, is put
+ * in later, and left out.
  */
 enum { CANARY_LINE = 64 };
 
 typedef uint64_t canary_vector __attribute__((vector_size(16), aligned(1), may_alias));
 
-/* As many zeroes as ones: a line from CANARY_LINE - k on has k zeroes first. */
+/* As many zeroes as ones: the line that begins at k has k ones at its end. */
 extern ASH_HIDDEN const unsigned char canary_masks[2 * CANARY_LINE];
 
-ASH_INLINE const canary_vector *canary_line_mask(size_t n, size_t line)
+/* True when the pattern of a block of `size` bytes, `slack` of which are behind the program's, lies
+ * in its last line. */
+ASH_INLINE bool canary_is_short(size_t slack, size_t size)
 {
-    size_t zeroes = n > line ? n - line : 0;
-    return (const canary_vector *)(const void *)(canary_masks + CANARY_LINE - zeroes);
+    return size >= CANARY_LINE && slack <= CANARY_LINE;
 }
 
-/* The same for words at multiples of 8, whatever `end`; of the first, the bytes before `n` are not. */
-void canary_fill_words(void *p, size_t n, size_t end, uint64_t key);
-bool canary_words_are_whole(const void *p, size_t n, size_t end, uint64_t key);
-
-/* Writes the pattern to [n, end) of the block at `p`, behind which CANARY_BYTES are to be sealed. */
-ASH_INLINE void canary_fill(void *p, size_t n, size_t end, uint64_t key)
+/* Writes that pattern; the seal is due. `last` is the line. */
+ASH_INLINE void canary_fill_line(void *last, size_t slack, uint64_t key)
 {
     uint64_t pattern = canary_pattern(key);
-    size_t size = end + CANARY_BYTES;
-    size_t line = size < CANARY_LINE ? end : size - CANARY_LINE;
-    if (ASH_UNLIKELY(n < line))
-        canary_fill_words(p, n, line, key);
-    if (ASH_UNLIKELY(size < CANARY_LINE))
-        return;
-    const canary_vector *mask = canary_line_mask(n, line);
-    canary_vector *at = (canary_vector *)((char *)p + line);
+    const canary_vector *mask = (const void *)(canary_masks + slack);
+    canary_vector *at = last;
     at[0] = (at[0] & ~mask[0]) | (pattern & mask[0]);
     at[1] = (at[1] & ~mask[1]) | (pattern & mask[1]);
     at[2] = (at[2] & ~mask[2]) | (pattern & mask[2]);
     at[3] = (at[3] & ~mask[3]) | (pattern & mask[3]);
 }
 
-/* The same: true when the pattern is whole. */
-ASH_INLINE bool canary_is_whole(const void *p, size_t n, size_t end, uint64_t key)
+/* True when it is whole. */
+ASH_INLINE bool canary_line_is_whole(const void *last, size_t slack, uint64_t key)
 {
     uint64_t pattern = canary_pattern(key);
-    size_t size = end + CANARY_BYTES;
-    size_t line = size < CANARY_LINE ? end : size - CANARY_LINE;
-    if (ASH_UNLIKELY(n < line) && !canary_words_are_whole(p, n, line, key))
-        return false;
-    if (ASH_UNLIKELY(size < CANARY_LINE))
-        return true;
-    const canary_vector *mask = canary_line_mask(n, line);
-    const canary_vector *at = (const canary_vector *)((const char *)p + line);
+    const canary_vector *mask = (const void *)(canary_masks + slack);
+    const canary_vector *at = last;
     canary_vector hurt = ((at[0] ^ pattern) & mask[0]) | ((at[1] ^ pattern) & mask[1]) |
                          ((at[2] ^ pattern) & mask[2]);
-    canary_vector last = (at[3] ^ pattern) & mask[3];
-    return (hurt[0] | hurt[1] | last[0]) == 0;
+    canary_vector sealed = (at[3] ^ pattern) & mask[3];
+    return (hurt[0] | hurt[1] | sealed[0]) == 0;
 }
+
+/* Any pattern, in [n, end) of the block at `p`, word by word; `end` is a multiple of 8. */
+void canary_fill(void *p, size_t n, size_t end, uint64_t key);
+bool canary_is_whole(const void *p, size_t n, size_t end, uint64_t key);
 
 /* Says which byte was written: of the pattern, or the lowest set one of `seal`, which begins at `end`. */
 ASH_COLD void canary_report(const void *p, size_t n, size_t end, uint64_t seal);

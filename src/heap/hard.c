@@ -214,27 +214,7 @@ static bool ready_fill(struct heap *h, struct hard *q, unsigned cls)
     return true;
 }
 
-ASH_INLINE void *ready_pop(struct ready *b, unsigned cls, size_t n)
-{
-    void *p = b->block[--b->count];
-    seal_live(p, n, class_size(cls), canary_key(p));
-    return p;
-}
-
-void *hard_hit(struct heap *h, size_t n)
-{
-    struct hard *q = h->hard;
-    if (ASH_UNLIKELY(n > SMALL_MAX - CANARY_BYTES || q == NULL))
-        return NULL;
-    unsigned cls = class_of(n + CANARY_BYTES);
-    struct ready *b = &q->ready[cls];
-    if (ASH_UNLIKELY(b->count == 0))
-        return NULL;
-    ready_count(h, cls, BIN_HIT - BIN_BLOCK);
-    return ready_pop(b, cls, n);
-}
-
-static void *small_alloc(struct heap *h, unsigned cls, size_t n)
+static ASH_NOINLINE void *small_alloc(struct heap *h, unsigned cls, size_t n)
 {
     struct hard *q = hard_of(h);
     if (q == NULL)
@@ -249,7 +229,30 @@ static void *small_alloc(struct heap *h, unsigned cls, size_t n)
         counter_add(&h->of[cls].taken, b->count - 1);
         ready_count(h, cls, b->count - 1);
     }
-    return ready_pop(b, cls, n);
+    void *p = b->block[--b->count];
+    seal_live(p, n, class_size(cls), canary_key(p));
+    return p;
+}
+
+void *hard_hit(struct heap *h, size_t n)
+{
+    struct hard *q = h->hard;
+    if (ASH_UNLIKELY(n > SMALL_MAX - CANARY_BYTES || q == NULL))
+        return NULL;
+    unsigned cls = class_of(n + CANARY_BYTES);
+    struct ready *b = &q->ready[cls];
+    if (ASH_UNLIKELY(b->count == 0))
+        return NULL;
+    size_t size = class_size(cls);
+    size_t slack = size - n;
+    if (ASH_UNLIKELY(!canary_is_short(slack, size)))
+        return small_alloc(h, cls, n);
+    ready_count(h, cls, BIN_HIT - BIN_BLOCK);
+    void *p = b->block[--b->count];
+    uint64_t key = canary_key(p);
+    canary_fill_line((char *)p + size - CANARY_LINE, slack, key);
+    store_release(seal_at(p, size), seal_of_live(key, (unsigned)slack)); /* as seal_live */
+    return p;
 }
 
 void *hard_alloc(struct heap *h, size_t n, size_t align)
@@ -345,7 +348,9 @@ ASH_INLINE bool put_away(struct heap *h, struct hard *q, void *p, size_t size, u
     seal_free(p, size, key);
     q->waiting[q->count++] = p;
     q->bytes += size;
-    return ASH_UNLIKELY(q->count == WAITING || q->bytes > WAITING_BYTES) && leave(h, q, false);
+    if (ASH_UNLIKELY(q->count == WAITING || q->bytes > WAITING_BYTES))
+        return leave(h, q, false);
+    return false;
 }
 
 /* hard_free of any block, for any heap, and of all that is wrong. */
@@ -381,9 +386,9 @@ bool hard_free(struct heap *h, void *p)
     uint64_t key = canary_key(p);
     uint64_t seal = load_acquire(seal_at(p, size)); /* the block's content; pairs with seal_live */
     unsigned slack = seal_slack(key, seal);
-    if (ASH_UNLIKELY(slack == SEAL_NONE ||
-                     !canary_is_whole(p, size - slack, size - CANARY_BYTES, key)))
-        return free_slow(h, cls, p);
+    if (ASH_UNLIKELY(!canary_is_short(slack, size) ||
+                     !canary_line_is_whole((char *)p + size - CANARY_LINE, slack, key)))
+        return free_slow(h, cls, p); /* of a block with more slack, too */
     counter_add(&h->of[cls].direct, 1);
     return put_away(h, h->hard, p, size, key);
 }

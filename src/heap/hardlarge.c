@@ -35,14 +35,12 @@ ASH_INLINE size_t page_end(size_t n)
 /* Behind the bytes, to the end of their last page. */
 static void fill(void *p, size_t n)
 {
-    if (n < page_end(n))
-        canary_fill_words(p, n, page_end(n), canary_key(p));
+    canary_fill(p, n, page_end(n), canary_key(p));
 }
 
 static void check(const void *p, size_t n)
 {
-    if (n < page_end(n) && !canary_words_are_whole(p, n, page_end(n), canary_key(p)))
-        canary_report(p, n, page_end(n), 0);
+    canary_check(p, n, page_end(n), canary_key(p));
 }
 
 void *hardlarge_alloc(struct heap *h, size_t n, size_t align)
