@@ -1,5 +1,6 @@
 #include "heap/bin.h"
 
+#include "heap/error.h"
 #include "heap/remote.h"
 #include "heap/slabs.h"
 
@@ -64,6 +65,15 @@ static struct block *group_add(struct heap *h, struct group *groups, struct slab
     return next;
 }
 
+/* The slab of a block that a list leads to; NULL: to none of the class, which is said. */
+ASH_INLINE struct slab *slab_at(unsigned cls, const struct block *p)
+{
+    if (ASH_LIKELY(classmap_at(p) == cls))
+        return slab_of(cls, p);
+    error_link(class_size(cls), p);
+    return NULL;
+}
+
 /* Sends a list home in which other heaps' blocks are. */
 static ASH_NOINLINE void send_mixed(struct heap *h, unsigned cls, struct block *p)
 {
@@ -71,7 +81,9 @@ static ASH_NOINLINE void send_mixed(struct heap *h, unsigned cls, struct block *
     for (unsigned i = 0; i < GROUPS; i++)
         groups[i].slab = NULL;
     while (p != NULL) {
-        struct slab *s = slab_of(cls, p);
+        struct slab *s = slab_at(cls, p);
+        if (s == NULL)
+            break;
         p = load_relaxed(&s->owner) == h ? slabs_put(h, s, p) : group_add(h, groups, s, p);
     }
     for (unsigned i = 0; i < GROUPS; i++)
@@ -81,11 +93,16 @@ static ASH_NOINLINE void send_mixed(struct heap *h, unsigned cls, struct block *
 /* Sends a list home. */
 static void send_home(struct heap *h, unsigned cls, struct block *p)
 {
-    struct slab *s;
-    while (p != NULL && load_relaxed(&(s = slab_of(cls, p))->owner) == h)
+    while (p != NULL) {
+        struct slab *s = slab_at(cls, p);
+        if (s == NULL)
+            return;
+        if (load_relaxed(&s->owner) != h) {
+            send_mixed(h, cls, p);
+            return;
+        }
         p = slabs_put(h, s, p);
-    if (p != NULL)
-        send_mixed(h, cls, p);
+    }
 }
 
 /* ---- bounds ---- */

@@ -6,7 +6,7 @@
 enum { SEAL_LIKE = 3 }; /* fewer bytes may be alike by chance */
 
 uint64_t canary_secret;
-const unsigned char canary_masks[2 * CANARY_LINE] = {[CANARY_LINE ... 2 * CANARY_LINE - 1] = 0xff};
+const unsigned char canary_masks[2 * CANARY_LINE] = {[CANARY_LINE... 2 * CANARY_LINE - 1] = 0xff};
 
 /* Of a word at a multiple of 8, the bytes from `n` on. */
 static uint64_t word_mask(size_t n)

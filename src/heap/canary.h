@@ -28,7 +28,7 @@ enum {
 };
 
 #define SEAL_TIMES ((uint64_t)0x9e3779b97f4a0001) /* the low 16 bits of a product are the value */
-#define SEAL_FREE  ((uint64_t)0xffffffff) /* no slack's product */
+#define SEAL_FREE  ((uint64_t)0xffffffff)         /* no slack's product */
 #define SEAL_NONE  (~0u)
 
 extern ASH_HIDDEN uint64_t canary_secret; /* const after boot: random, odd */
@@ -57,8 +57,10 @@ typedef uint64_t canary_vector __attribute__((vector_size(16), aligned(1), may_a
 /* As many zeroes as ones: the line that begins at k has k ones at its end. */
 extern ASH_HIDDEN const unsigned char canary_masks[2 * CANARY_LINE];
 
-/* True when the pattern of a block of `size` bytes, `slack` of which are behind the program's, lies
- * in its last line. */
+/*
+ * True when the pattern of a block of `size` bytes, `slack` of which are behind the program's, lies
+ * in its last line.
+ */
 ASH_INLINE bool canary_is_short(size_t slack, size_t size)
 {
     return size >= CANARY_LINE && slack <= CANARY_LINE;

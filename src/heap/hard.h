@@ -3,14 +3,13 @@
  * (heap_tls stays HEAP_NONE), so every call comes through the slow ones and from there to here;
  * without the option nothing of this costs anything.
  *
- * Small blocks. Whether a block is live, and how many of its bytes were asked for, stands in the
- * slab's record and not in the block (slack = size of the block - bytes asked for, 0 = not live):
- * a free that is not one is seen exactly, whatever lies in memory. Every block has at least
- * CANARY_BYTES of slack, filled with a pattern of its own and looked at when it is freed: a
- * write past the end is found by its first byte. A freed block is cleared, waits in a quarantine
- * that is left in random order, goes home without a link being written into it, and is looked at
- * again before it is handed out: a write after the free is found. Blocks are taken from random
- * places of a slab.
+ * Small blocks. Whether a block is live, and how many of its bytes were asked for, stands in its
+ * seal, a keyed word at its very end (heap/canary.h); what a slab holds stands beside it as always.
+ * The bytes between what was asked for and the seal carry a pattern. Both are looked at when the
+ * block is freed: a free that is not one is seen, and a write past the end by its first byte. A
+ * freed block is cleared, waits a random while, goes home without a link being written into it, and
+ * is looked at again before it is handed out: a write after the free is found. Blocks are taken
+ * from random places of a slab.
  *
  * Large blocks lie between pages that cannot be touched, and end where the pages behind begin;
  * freed ones are pages that cannot be touched, for a while.

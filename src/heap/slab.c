@@ -13,7 +13,7 @@ size_t slab_links_at;
 enum {
     WORD_BITS = 64,
     CHOICE_BYTES = 16 * 1024, /* random places are chosen among so many bytes of free blocks, … */
-    CHOICE_LEAST = 2          /* … or so many blocks; more are reached for only where there are none */
+    CHOICE_LEAST = 2 /* … or so many blocks; more are reached for only where there are none */
 };
 
 void slab_boot(void)
@@ -82,6 +82,18 @@ struct chain slab_take(struct slab *s, unsigned max)
     return c;
 }
 
+/* Says what is wrong with a block that came home. */
+static ASH_COLD void wrong(unsigned cls, const struct block *p)
+{
+    if (!class_is_block(&size_classes.of[cls], p))
+        error_link(class_size(cls), p);
+    else if (block_is_intact(p))
+        error_double_free(p);
+    else
+        error_used_after_free(p, offsetof(struct block, mark) +
+                                     bits_lowest(p->mark ^ block_mark(p)) / 8);
+}
+
 struct block *slab_put(struct slab *s, struct block *p)
 {
     unsigned cls = slab_class(s);
@@ -93,8 +105,9 @@ struct block *slab_put(struct slab *s, struct block *p)
         unsigned index = class_index(cls, p);
         uint64_t bit = (uint64_t)1 << (index % WORD_BITS);
         uint64_t word = s->bits[index / WORD_BITS];
-        if (ASH_UNLIKELY(index >= s->blocks || (word & bit) != 0)) {
-            error_double_free(p);
+        if (ASH_UNLIKELY(!class_is_block(&size_classes.of[cls], p) || index >= s->blocks ||
+                         (word & bit) != 0 || !block_is_intact(p))) {
+            wrong(cls, p);
             next = NULL;
         } else {
             s->bits[index / WORD_BITS] = word | bit;

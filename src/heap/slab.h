@@ -79,8 +79,8 @@ struct chain slab_take(struct slab *s, unsigned max);
 
 /*
  * Puts the blocks of a list back that lie in the slab, up to the first that does not, which it
- * returns. Of a block that is free already it says so, and leaves the rest of the list: it may be a
- * circle.
+ * returns. Of a block that is free already, or was written to since it was freed, it says so, and
+ * leaves the rest of the list: it may be a circle, or lead anywhere.
  */
 struct block *slab_put(struct slab *s, struct block *list);
 

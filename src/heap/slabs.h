@@ -19,7 +19,6 @@ struct slab *slabs_find(struct heap *h, unsigned cls);
 /* Blocks come home to a slab that `h` owns: see slab_put. */
 struct block *slabs_put(struct heap *h, struct slab *s, struct block *list);
 
-
 /*
  * A chain of blocks of the class that other threads freed, at least `least` long; shorter ones are
  * put back into their slabs on the way. `count` 0: none.
