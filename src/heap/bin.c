@@ -27,20 +27,6 @@ ASH_INLINE unsigned clamp(size_t n, unsigned least, unsigned most)
 
 /* ---- sending blocks home ---- */
 
-struct group {
-    struct slab *slab;
-    struct chain chain;
-};
-
-static void group_send(struct heap *h, struct group *g)
-{
-    if (g->slab == NULL)
-        return;
-    counter_add(&h->of[slab_class(g->slab)].remote_frees, g->chain.count);
-    remote_push(g->slab, g->chain);
-    g->slab = NULL;
-}
-
 /* Adds the blocks of a list that lie in slab `s`, up to the first that does not: returns that. */
 static struct block *group_add(struct heap *h, struct group *groups, struct slab *s,
                                struct block *first)
@@ -54,7 +40,7 @@ static struct block *group_add(struct heap *h, struct group *groups, struct slab
         next = last->next;
     }
     if (g->slab != s) {
-        group_send(h, g);
+        remote_send(h, g);
         g->slab = s;
         g->chain = (struct chain){first, last, count};
     } else {
@@ -87,7 +73,7 @@ static ASH_NOINLINE void send_mixed(struct heap *h, unsigned cls, struct block *
         p = load_relaxed(&s->owner) == h ? slabs_put(h, s, p) : group_add(h, groups, s, p);
     }
     for (unsigned i = 0; i < GROUPS; i++)
-        group_send(h, &groups[i]);
+        remote_send(h, &groups[i]);
 }
 
 /* Sends a list home. */

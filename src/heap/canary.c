@@ -27,19 +27,6 @@ void canary_fill(void *p, size_t n, size_t end, uint64_t key)
         *word = pattern;
 }
 
-bool canary_is_whole(const void *p, size_t n, size_t end, uint64_t key)
-{
-    if (n >= end)
-        return true;
-    uint64_t pattern = canary_pattern(key);
-    const uint64_t *word = (const uint64_t *)p + n / 8;
-    const uint64_t *last = (const uint64_t *)p + size_min(end, n + CANARY_LOOK) / 8;
-    uint64_t hurt = (*word ^ pattern) & word_mask(n);
-    while (++word < last)
-        hurt |= *word ^ pattern;
-    return hurt == 0;
-}
-
 void canary_report(const void *p, size_t n, size_t end, uint64_t seal)
 {
     const unsigned char *bytes = p;
@@ -50,6 +37,20 @@ void canary_report(const void *p, size_t n, size_t end, uint64_t seal)
     if (at == end)
         at += bits_lowest(seal) / 8;
     error_overflow(p, n, at);
+}
+
+void canary_check(const void *p, size_t n, size_t end, uint64_t key)
+{
+    if (n >= end)
+        return;
+    uint64_t pattern = canary_pattern(key);
+    const uint64_t *word = (const uint64_t *)p + n / 8;
+    const uint64_t *last = (const uint64_t *)p + size_min(end, n + CANARY_LOOK) / 8;
+    uint64_t hurt = (*word ^ pattern) & word_mask(n);
+    while (++word < last)
+        hurt |= *word ^ pattern;
+    if (ASH_UNLIKELY(hurt != 0))
+        canary_report(p, n, end, 0);
 }
 
 unsigned seal_like(uint64_t seal, uint64_t other)

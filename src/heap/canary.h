@@ -92,17 +92,10 @@ ASH_INLINE bool canary_line_is_whole(const void *last, size_t slack, uint64_t ke
 
 /* Any pattern, in [n, end) of the block at `p`, word by word; `end` is a multiple of 8. */
 void canary_fill(void *p, size_t n, size_t end, uint64_t key);
-bool canary_is_whole(const void *p, size_t n, size_t end, uint64_t key);
+void canary_check(const void *p, size_t n, size_t end, uint64_t key); /* says where it is hurt */
 
 /* Says which byte was written: of the pattern, or the lowest set one of `seal`, which begins at `end`. */
 ASH_COLD void canary_report(const void *p, size_t n, size_t end, uint64_t seal);
-
-/* Says where the pattern is hurt, if it is. */
-ASH_INLINE void canary_check(const void *p, size_t n, size_t end, uint64_t key)
-{
-    if (ASH_UNLIKELY(!canary_is_whole(p, n, end, key)))
-        canary_report(p, n, end, 0);
-}
 
 /* ---- the seal of a block of `size` bytes ---- */
 

@@ -33,7 +33,7 @@ enum {
     WAITING_BYTES = 1 << 20, /* … or fewer, when they are more than this */
     READY = 32,              /* blocks of a class that are ready, at most … */
     READY_BYTES = 8 * 1024,  /* … or fewer, but one, when they are more than this */
-    CLEAR_STEPS = 512,       /* up to so many bytes are cleared without a call of libc */
+    CLEAR_MOST = 512,        /* up to so many bytes are cleared without a call of libc */
     GROUPS = 16              /* other heaps' slabs that blocks are gathered for at a time */
 };
 
@@ -59,7 +59,7 @@ ASH_INLINE uint64_t random_next(struct hard *q)
 }
 
 /* The heap's own; NULL: no memory for it. */
-static ASH_NOINLINE struct hard *hard_open(struct heap *h)
+static ASH_COLD struct hard *hard_open(struct heap *h)
 {
     struct hard *q = meta_take(sizeof *q);
     if (q == NULL)
@@ -100,7 +100,7 @@ static ASH_COLD unsigned broken(const void *p, size_t size, uint64_t key, uint64
 }
 
 /* The slack of a live block; 0 when `p` is none, which has been said. */
-ASH_INLINE unsigned live_slack(const char *verb, unsigned cls, const void *p, uint64_t key)
+static ASH_NOINLINE unsigned live_slack(const char *verb, unsigned cls, const void *p, uint64_t key)
 {
     if (ASH_UNLIKELY(!class_is_block(&size_classes.of[cls], p))) {
         const char *base = slab_base(slab_of(cls, p));
@@ -147,30 +147,18 @@ static ASH_COLD bool written(void *p, size_t size, uint64_t key)
  * Looks at the seal of a free block and at its first `look` bytes, where most writes after a free
  * go; both sizes are multiples of 16. False: it is not free, which has been said.
  */
-ASH_INLINE bool free_check(void *p, size_t size, size_t look)
+static ASH_NOINLINE bool free_check(void *p, size_t size, size_t look)
 {
     const uint64_t *word = p;
     uint64_t key = canary_key(p);
-    size_t words = size_min(look, size - CANARY_BYTES) / sizeof *word;
-    uint64_t any = word[0];
-    for (size_t i = 1; i + 1 < words; i += 2)
-        any |= word[i] | word[i + 1];
-    if (words % 2 == 0)
-        any |= word[words - 1];
-    if (ASH_UNLIKELY(any != 0 || load_relaxed(seal_at(p, size)) != seal_of_free(key)))
+    const canary_vector *pair = p;
+    size_t pairs = size_min(look, size - sizeof *pair) / sizeof *pair;
+    canary_vector seen = {word[2 * pairs], load_relaxed(seal_at(p, size)) ^ seal_of_free(key)};
+    for (size_t i = 0; i < pairs; i++)
+        seen |= pair[i];
+    if (ASH_UNLIKELY((seen[0] | seen[1]) != 0))
         return written(p, size, key);
     return true;
-}
-
-ASH_INLINE void clear(void *p, size_t size)
-{
-    enum { STEP = 64 };
-    char *at = p;
-    if (size > CLEAR_STEPS || size % STEP != 0)
-        memset(at, 0, size);
-    else
-        for (char *end = at + size; at < end; at += STEP)
-            memset(at, 0, STEP);
 }
 
 /* ---- allocation ---- */
@@ -267,20 +255,6 @@ void *hard_alloc(struct heap *h, size_t n, size_t align)
 
 /* ---- freeing ---- */
 
-/* Blocks of a slab of another heap, on their way to it. */
-struct group {
-    struct slab *slab;
-    struct chain chain;
-};
-
-static void group_send(struct heap *h, struct group *g)
-{
-    if (g->slab == NULL)
-        return;
-    heap_count_up(h, slab_class(g->slab), remote_frees, g->chain.count);
-    remote_push(g->slab, g->chain);
-}
-
 static void group_add(struct heap *h, struct group *groups, struct slab *s, unsigned cls, void *p)
 {
     struct group *g = &groups[(s->unit / class_units(cls)) % GROUPS];
@@ -289,7 +263,7 @@ static void group_add(struct heap *h, struct group *groups, struct slab *s, unsi
         g->chain.head = p;
         g->chain.count++;
     } else {
-        group_send(h, g);
+        remote_send(h, g);
         *g = (struct group){s, {p, p, 1}};
     }
 }
@@ -316,7 +290,7 @@ static ASH_NOINLINE void send_home(struct heap *h, void *const *block, unsigned 
             slabs_settle(h, s);
     }
     for (unsigned i = 0; i < GROUPS; i++)
-        group_send(h, &groups[i]);
+        remote_send(h, &groups[i]);
 }
 
 /* Of the blocks that wait, each leaves as a coin falls, or all do. */
@@ -341,11 +315,9 @@ static ASH_NOINLINE bool leave(struct heap *h, struct hard *q, bool all)
     return true;
 }
 
-/* Lets a block that was checked wait; true when others had to leave for that. */
-ASH_INLINE bool put_away(struct heap *h, struct hard *q, void *p, size_t size, uint64_t key)
+/* Lets a cleared block wait; true when others had to leave for that. */
+ASH_INLINE bool wait_add(struct heap *h, struct hard *q, void *p, size_t size)
 {
-    clear(p, size);
-    seal_free(p, size, key);
     q->waiting[q->count++] = p;
     q->bytes += size;
     if (ASH_UNLIKELY(q->count == WAITING || q->bytes > WAITING_BYTES))
@@ -366,12 +338,12 @@ static ASH_NOINLINE bool free_slow(struct heap *h, unsigned cls, void *p)
         return false;
     size_t size = class_size(cls);
     canary_check(p, size - slack, size - CANARY_BYTES, key);
+    memset(p, 0, size);
+    seal_free(p, size, key);
     heap_count_up(h, cls, direct, 1);
     struct hard *q = heap_is_real(h) ? hard_of(h) : NULL;
     if (q != NULL)
-        return put_away(h, q, p, size, key);
-    clear(p, size);
-    seal_free(p, size, key);
+        return wait_add(h, q, p, size);
     send_home(h, &p, 1);
     return true;
 }
@@ -380,7 +352,8 @@ bool hard_free(struct heap *h, void *p)
 {
     unsigned cls = classmap_at(p);
     const struct size_class *c = &size_classes.of[cls];
-    if (ASH_UNLIKELY(!class_is_block(c, p) || c->size > CLEAR_STEPS || h->hard == NULL))
+    if (ASH_UNLIKELY(!class_is_block(c, p) || c->size > CLEAR_MOST || c->size % CANARY_LINE != 0 ||
+                     h->hard == NULL))
         return free_slow(h, cls, p);
     size_t size = c->size;
     uint64_t key = canary_key(p);
@@ -390,7 +363,10 @@ bool hard_free(struct heap *h, void *p)
                      !canary_line_is_whole((char *)p + size - CANARY_LINE, slack, key)))
         return free_slow(h, cls, p); /* of a block with more slack, too */
     counter_add(&h->of[cls].direct, 1);
-    return put_away(h, h->hard, p, size, key);
+    for (char *at = p; at < (char *)p + size; at += CANARY_LINE)
+        memset(at, 0, CANARY_LINE);
+    seal_free(p, size, key);
+    return wait_add(h, h->hard, p, size);
 }
 
 size_t hard_usable(const char *verb, const void *p)
@@ -418,7 +394,7 @@ bool hard_resize(struct heap *h, void *p, size_t old, size_t n)
     return true;
 }
 
-void hard_flush(struct heap *h)
+ASH_COLD void hard_flush(struct heap *h)
 {
     struct hard *q = h->hard;
     if (q == NULL)

@@ -91,7 +91,7 @@ static size_t kept_most(void)
 }
 
 /* The next slot in turn holds the run; the one that it held leaves. */
-static void slot_put(uint64_t run)
+static ASH_NOINLINE void slot_put(uint64_t run)
 {
     unsigned slot = add_relaxed(&turn, 1) % WAITING;
     run = exchange_acq_rel(&waiting[slot], run); /* the run's pages are its holder's */
@@ -138,7 +138,7 @@ size_t hardlarge_usable(const char *verb, const void *p)
     return s == NULL ? HOLDS_NONE : s->bytes;
 }
 
-bool hardlarge_resize(struct heap *h, void *p, size_t n)
+ASH_COLD bool hardlarge_resize(struct heap *h, void *p, size_t n)
 {
     struct slab *s = large_find("realloc", p);
     if (s == NULL || page_end(n) != page_end(s->bytes))
@@ -153,7 +153,7 @@ bool hardlarge_resize(struct heap *h, void *p, size_t n)
     return true;
 }
 
-void hardlarge_reap(void)
+ASH_COLD void hardlarge_reap(void)
 {
     for (unsigned i = 0; i < WAITING; i++)
         slot_put(0);

@@ -125,7 +125,7 @@ struct block *slab_put(struct slab *s, struct block *p)
  * Blocks below `to` have been reached: they are sealed, and cleared where memory is used again. To
  * write to their pages first spares those that are only read then a second fault.
  */
-static void fresh_raise(struct slab *s, unsigned to)
+static ASH_NOINLINE void fresh_raise(struct slab *s, unsigned to)
 {
     size_t size = class_size(slab_class(s));
     if (to <= s->fresh)
