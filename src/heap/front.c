@@ -242,7 +242,7 @@ static ASH_NOINLINE void free_any(void *p)
             h = heap_attached();
         bool tick = true;
         if (ASH_UNLIKELY(options.harden))
-            tick = hard_free(h, p);
+            tick = hard_free_slow(h, p);
         else if (cls != 0)
             free_small(h, cls, p);
         else

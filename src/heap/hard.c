@@ -7,13 +7,13 @@
  *        -> its slab -> ready: taken by the batch, looked at, in random order -> live
  *
  * A block that is not live is all zero but for its seal (heap/canary.h): lists are arrays, and
- * chains between threads are linked beside the blocks. So nothing is led astray by
- * what is written to a free block.
+ * chains between threads are linked beside the blocks. So nothing is led astray by what is written
+ * to a free block.
  *
  * The free that finds the seal of a live block makes it that of a free one. Two threads that free a
- * block at the same instant may both go on, and the block waits in two places: the second to
- * go home finds it free already, or live again, and says so. (An exchange would name it at once,
- * and costs each free 20 cycles.)
+ * block at the same instant may both go on, and the block waits in two places: the second to go
+ * home finds it free already, or live again, and says so. (An exchange would name it at once, and
+ * costs each free 20 cycles.)
  */
 #include "heap/hard.h"
 
@@ -325,9 +325,9 @@ ASH_INLINE bool wait_add(struct heap *h, struct hard *q, void *p, size_t size)
     return false;
 }
 
-/* hard_free of any block, for any heap, and of all that is wrong. */
-static ASH_NOINLINE bool free_slow(struct heap *h, unsigned cls, void *p)
+bool hard_free_slow(struct heap *h, void *p)
 {
+    unsigned cls = classmap_at(p);
     if (cls == 0) {
         hardlarge_free(h, p);
         return true;
@@ -354,14 +354,14 @@ bool hard_free(struct heap *h, void *p)
     const struct size_class *c = &size_classes.of[cls];
     if (ASH_UNLIKELY(!class_is_block(c, p) || c->size > CLEAR_MOST || c->size % CANARY_LINE != 0 ||
                      h->hard == NULL))
-        return free_slow(h, cls, p);
+        return hard_free_slow(h, p);
     size_t size = c->size;
     uint64_t key = canary_key(p);
     uint64_t seal = load_acquire(seal_at(p, size)); /* the block's content; pairs with seal_live */
     unsigned slack = seal_slack(key, seal);
     if (ASH_UNLIKELY(!canary_is_short(slack, size) ||
                      !canary_line_is_whole((char *)p + size - CANARY_LINE, slack, key)))
-        return free_slow(h, cls, p); /* of a block with more slack, too */
+        return hard_free_slow(h, p); /* of a block with more slack, too */
     counter_add(&h->of[cls].direct, 1);
     for (char *at = p; at < (char *)p + size; at += CANARY_LINE)
         memset(at, 0, CANARY_LINE);

@@ -33,8 +33,14 @@ void *hard_hit(struct heap *h, size_t n);
  */
 void *hard_alloc(struct heap *h, size_t n, size_t align);
 
-/* `h` may be no real heap. True when more was done than to let the block wait: time for a tick. */
+/*
+ * Frees what `h`, which is real, was asked to, and says what is wrong with it. True when more was
+ * done than to let the block wait: time for a tick.
+ */
 bool hard_free(struct heap *h, void *p);
+
+/* The same for a heap that may not be real. */
+bool hard_free_slow(struct heap *h, void *p);
 
 /* Bytes that were asked for; HOLDS_NONE when `p` was wrong, which has been said. */
 size_t hard_usable(const char *verb, const void *p);
