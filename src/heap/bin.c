@@ -1,5 +1,6 @@
 #include "heap/bin.h"
 
+#include "heap/error.h"
 #include "heap/remote.h"
 #include "heap/slabs.h"
 
@@ -26,20 +27,6 @@ ASH_INLINE unsigned clamp(size_t n, unsigned least, unsigned most)
 
 /* ---- sending blocks home ---- */
 
-struct group {
-    struct slab *slab;
-    struct chain chain;
-};
-
-static void group_send(struct heap *h, struct group *g)
-{
-    if (g->slab == NULL)
-        return;
-    counter_add(&h->of[slab_class(g->slab)].remote_frees, g->chain.count);
-    remote_push(g->slab, g->chain);
-    g->slab = NULL;
-}
-
 /* Adds the blocks of a list that lie in slab `s`, up to the first that does not: returns that. */
 static struct block *group_add(struct heap *h, struct group *groups, struct slab *s,
                                struct block *first)
@@ -53,7 +40,7 @@ static struct block *group_add(struct heap *h, struct group *groups, struct slab
         next = last->next;
     }
     if (g->slab != s) {
-        group_send(h, g);
+        remote_send(h, g);
         g->slab = s;
         g->chain = (struct chain){first, last, count};
     } else {
@@ -64,6 +51,15 @@ static struct block *group_add(struct heap *h, struct group *groups, struct slab
     return next;
 }
 
+/* The slab of a block that a list leads to; NULL: to none of the class, which is said. */
+ASH_INLINE struct slab *slab_at(unsigned cls, const struct block *p)
+{
+    if (ASH_LIKELY(classmap_at(p) == cls))
+        return slab_of(cls, p);
+    error_link(class_size(cls), p);
+    return NULL;
+}
+
 /* Sends a list home in which other heaps' blocks are. */
 static ASH_NOINLINE void send_mixed(struct heap *h, unsigned cls, struct block *p)
 {
@@ -71,21 +67,28 @@ static ASH_NOINLINE void send_mixed(struct heap *h, unsigned cls, struct block *
     for (unsigned i = 0; i < GROUPS; i++)
         groups[i].slab = NULL;
     while (p != NULL) {
-        struct slab *s = slab_of(cls, p);
+        struct slab *s = slab_at(cls, p);
+        if (s == NULL)
+            break;
         p = load_relaxed(&s->owner) == h ? slabs_put(h, s, p) : group_add(h, groups, s, p);
     }
     for (unsigned i = 0; i < GROUPS; i++)
-        group_send(h, &groups[i]);
+        remote_send(h, &groups[i]);
 }
 
 /* Sends a list home. */
 static void send_home(struct heap *h, unsigned cls, struct block *p)
 {
-    struct slab *s;
-    while (p != NULL && load_relaxed(&(s = slab_of(cls, p))->owner) == h)
+    while (p != NULL) {
+        struct slab *s = slab_at(cls, p);
+        if (s == NULL)
+            return;
+        if (load_relaxed(&s->owner) != h) {
+            send_mixed(h, cls, p);
+            return;
+        }
         p = slabs_put(h, s, p);
-    if (p != NULL)
-        send_mixed(h, cls, p);
+    }
 }
 
 /* ---- bounds ---- */

@@ -35,4 +35,10 @@ ASH_INLINE bool block_is_marked(const void *p)
     return ASH_UNLIKELY(((const struct block *)p)->mark == block_mark(p));
 }
 
+/* A free block that carries neither mark was written to. */
+ASH_INLINE bool block_is_intact(const struct block *p)
+{
+    return p->mark == block_mark(p) || p->mark == block_fresh_mark(p);
+}
+
 #endif

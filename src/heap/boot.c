@@ -10,6 +10,7 @@
 #include "heap/boot.h"
 
 #include "base/atomic.h"
+#include "heap/canary.h"
 #include "heap/sizeclass.h"
 #include "heap/slab.h"
 #include "heap/thread.h"
@@ -48,6 +49,8 @@ static void configure(void)
     slab_boot();
     os_random(&block_key, sizeof block_key);
     block_key |= 1;
+    os_random(&canary_secret, sizeof canary_secret);
+    canary_secret |= 1;
     thread_boot();
     configured = true;
 }

@@ -1,68 +1,74 @@
 #include "heap/canary.h"
 
-#include "heap/block.h"
+#include "base/bits.h"
 #include "heap/error.h"
 
-#include <string.h>
+enum { SEAL_LIKE = 3 }; /* fewer bytes may be alike by chance */
 
-enum { LOOK = 1024, WORD = sizeof(uint64_t) };
+uint64_t canary_secret;
+const unsigned char canary_masks[2 * CANARY_LINE] = {[CANARY_LINE... 2 * CANARY_LINE - 1] = 0xff};
 
-/* The pattern's byte in every place; never 0, which overflows are made of most often. */
-ASH_INLINE uint64_t pattern_of(const void *p)
+/* Of a word at a multiple of 8, the bytes from `n` on. */
+static uint64_t word_mask(size_t n)
 {
-    uint64_t mixed = block_mark(p) * 0x9e3779b97f4a7c15u;
-    return (mixed >> 56 | 1) * 0x0101010101010101u;
+    return ~(uint64_t)0 << (n % 8 * 8);
 }
 
-ASH_INLINE void word_put(char *at, uint64_t word)
+void canary_fill(void *p, size_t n, size_t end, uint64_t key)
 {
-    memcpy(at, &word, WORD);
-}
-
-ASH_INLINE uint64_t word_at(const char *at)
-{
-    uint64_t word;
-    memcpy(&word, at, WORD);
-    return word;
-}
-
-/* Words from the first byte on, and one that ends with the last: they overlap. */
-void canary_fill(void *p, size_t n, size_t end)
-{
-    char *at = (char *)p + n;
-    size_t room = size_min(end - n, LOOK);
-    uint64_t pattern = pattern_of(p);
-    if (room < WORD) {
-        memcpy(at, &pattern, room);
+    if (n >= end)
         return;
-    }
-    for (size_t i = 0; i + WORD < room; i += WORD)
-        word_put(at + i, pattern);
-    word_put(at + room - WORD, pattern);
+    uint64_t pattern = canary_pattern(key);
+    uint64_t mask = word_mask(n);
+    uint64_t *word = (uint64_t *)p + n / 8;
+    uint64_t *last = (uint64_t *)p + size_min(end, n + CANARY_LOOK) / 8;
+    *word = (*word & ~mask) | (pattern & mask);
+    while (++word < last)
+        *word = pattern;
 }
 
-static ASH_COLD void find_hurt(const void *p, size_t n, size_t room, uint64_t pattern)
+void canary_report(const void *p, size_t n, size_t end, uint64_t seal)
 {
-    const unsigned char *at = (const unsigned char *)p + n;
-    for (size_t i = 0; i < room; i++)
-        if (at[i] != (unsigned char)pattern) {
-            error_overflow(p, n, n + i);
-            return;
+    const unsigned char *bytes = p;
+    uint64_t pattern = canary_pattern(canary_key(p));
+    size_t at = n;
+    while (at < end && bytes[at] == (unsigned char)(pattern >> at % 8 * 8))
+        at++;
+    if (at == end)
+        at += bits_lowest(seal) / 8;
+    error_overflow(p, n, at);
+}
+
+void canary_check(const void *p, size_t n, size_t end, uint64_t key)
+{
+    if (n >= end)
+        return;
+    uint64_t pattern = canary_pattern(key);
+    const uint64_t *word = (const uint64_t *)p + n / 8;
+    const uint64_t *last = (const uint64_t *)p + size_min(end, n + CANARY_LOOK) / 8;
+    uint64_t hurt = (*word ^ pattern) & word_mask(n);
+    while (++word < last)
+        hurt |= *word ^ pattern;
+    if (ASH_UNLIKELY(hurt != 0))
+        canary_report(p, n, end, 0);
+}
+
+unsigned seal_like(uint64_t seal, uint64_t other)
+{
+    unsigned like = 0;
+    for (unsigned i = 0; i < 64; i += 8)
+        like += (seal >> i & 0xff) == (other >> i & 0xff);
+    return like;
+}
+
+unsigned seal_guess(uint64_t key, uint64_t seal, size_t most, unsigned *like)
+{
+    unsigned guess = SEAL_NONE;
+    *like = SEAL_LIKE - 1;
+    for (unsigned slack = CANARY_BYTES; slack <= most; slack++)
+        if (seal_like(seal, seal_of_live(key, slack)) > *like) {
+            *like = seal_like(seal, seal_of_live(key, slack));
+            guess = slack;
         }
-}
-
-void canary_check(const void *p, size_t n, size_t end)
-{
-    const char *at = (const char *)p + n;
-    size_t room = size_min(end - n, LOOK);
-    uint64_t pattern = pattern_of(p);
-    uint64_t hurt = 0;
-    if (room < WORD) {
-        find_hurt(p, n, room, pattern);
-        return;
-    }
-    for (size_t i = 0; i + WORD < room; i += WORD)
-        hurt |= word_at(at + i) ^ pattern;
-    if (ASH_UNLIKELY((hurt | (word_at(at + room - WORD) ^ pattern)) != 0))
-        find_hurt(p, n, room, pattern);
+    return guess;
 }

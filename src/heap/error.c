@@ -41,6 +41,16 @@ void error_overflow(const void *p, size_t n, size_t at)
     error_say("overflow of %p: it has %zu bytes, and byte %zu was written", p, n, at);
 }
 
+void error_overflow_far(const void *p, size_t n)
+{
+    error_say("overflow of %p: it has at most %zu bytes, and byte %zu was written", p, n, n);
+}
+
+void error_link(size_t size, const void *next)
+{
+    error_say("use after free of a block of %zu bytes: it leads to %p", size, next);
+}
+
 void error_used_after_free(const void *p, size_t at)
 {
     error_say("use after free of %p: byte %zu was written", p, at);

@@ -17,6 +17,10 @@ ASH_COLD void error_align(const void *p, size_t align);
 /* Hardened mode: the byte at offset `at` was written, behind the block's end or after its free. */
 ASH_COLD void error_overflow(const void *p, size_t n, size_t at);
 ASH_COLD void error_used_after_free(const void *p, size_t at);
+/* Default mode: a free block of `size` bytes was written, and leads to `next` now. */
+ASH_COLD void error_link(size_t size, const void *next);
+/* Overwritten is all that says how many of at most `n` bytes it has. */
+ASH_COLD void error_overflow_far(const void *p, size_t n);
 /* More bytes were cut off a buf than it has; `verb` is the call. */
 ASH_COLD void error_buf_cut(const char *verb, size_t n, size_t len);
 /* A value of a buf gives back more references than there are: it was dropped twice. */

@@ -230,10 +230,8 @@ static void free_small(struct heap *h, unsigned cls, void *p)
     bin_push(b, load_relaxed(&b->word), p);
 }
 
-void front_free_slow(void *p)
+static ASH_NOINLINE void free_any(void *p)
 {
-    if (p == NULL)
-        return;
     int saved = errno;
     if (boot()) {
         unsigned cls = classmap_at(p);
@@ -244,7 +242,7 @@ void front_free_slow(void *p)
             h = heap_attached();
         bool tick = true;
         if (ASH_UNLIKELY(options.harden))
-            tick = hard_free(h, p);
+            tick = hard_free_slow(h, p);
         else if (cls != 0)
             free_small(h, cls, p);
         else
@@ -253,6 +251,17 @@ void front_free_slow(void *p)
             thread_tick(h);
     }
     errno = saved;
+}
+
+void front_free_slow(void *p)
+{
+    struct heap *h = heap_hard;
+    if (p == NULL)
+        return;
+    if (ASH_LIKELY(!options.harden) || !heap_is_real(h))
+        free_any(p);
+    else if (hard_free(h, p))
+        thread_tick(h);
 }
 
 /* A size that a block of `holds` bytes may have been asked for with: see front_realloc. */
@@ -350,7 +359,7 @@ static ASH_NOINLINE void *realloc_hard(void *p, size_t n)
         errno = EINVAL;
         return NULL;
     }
-    return hard_resize(heap_attached(), p, n) ? p : realloc_copy(p, old, n);
+    return hard_resize(heap_attached(), p, old, n) ? p : realloc_copy(p, old, n);
 }
 
 void *front_realloc(void *p, size_t n)

@@ -3,18 +3,21 @@
  *
  * A block's way, of which only the first and the last step touch what the program sees:
  *
- *   live -> cleared, in the quarantine -> leaving: gathered until they go home together
+ *   live -> cleared, waiting -> each time that many wait, a random half of them goes home
  *        -> its slab -> ready: taken by the batch, looked at, in random order -> live
  *
- * No step writes a link into a block: batches are arrays, and chains between threads are linked
- * beside the blocks. So a block that is not live is all zero, and nothing can be led astray by what
- * is written to it. (One block at a time, with the links in them, took twice as long.)
+ * A block that is not live is all zero but for its seal (heap/canary.h): lists are arrays, and
+ * chains between threads are linked beside the blocks. So nothing is led astray by what is written
+ * to a free block.
  *
- * slack[] is the one word that two threads may race for: the exchange that finds it not 0 is the
- * free; acquire and release order the block's content between the threads that pass it on.
+ * The free that finds the seal of a live block makes it that of a free one. Two threads that free a
+ * block at the same instant may both go on, and the block waits in two places: the second to go
+ * home finds it free already, or live again, and says so. (An exchange would name it at once, and
+ * costs each free 20 cycles.)
  */
 #include "heap/hard.h"
 
+#include "base/bits.h"
 #include "heap/canary.h"
 #include "heap/error.h"
 #include "heap/hardlarge.h"
@@ -26,43 +29,48 @@
 #include <string.h>
 
 enum {
-    QUARANTINE = 256,     /* blocks that wait, of each heap … */
-    QUARANTINE_BIG = 16,  /* … of those above … */
-    BIG_BYTES = 4 * 1024, /* … this size; so they are at most 1 MiB */
-    BATCH = 16,           /* blocks of a class that are ready, or leaving, at most … */
-    BATCH_BYTES = 4 * 1024
+    WAITING = 256,           /* freed blocks that wait, of each heap, at most … */
+    WAITING_BYTES = 1 << 20, /* … or fewer, when they are more than this */
+    READY = 32,              /* blocks of a class that are ready, at most … */
+    READY_BYTES = 8 * 1024,  /* … or fewer, but one, when they are more than this */
+    CLEAR_MOST = 512,        /* up to so many bytes are cleared without a call of libc */
+    GROUPS = 16              /* other heaps' slabs that blocks are gathered for at a time */
 };
 
-/* Free blocks of a class. */
-struct batch {
-    void *block[BATCH];
-    unsigned count;
+/* Blocks of a class that are handed out next. */
+struct ready {
+    unsigned count, most;
+    void *block[READY];
 };
 
 struct hard {
     uint64_t random;
-    void *waiting[QUARANTINE];
-    struct batch ready[CLASS_COUNT], leaving[CLASS_COUNT];
+    unsigned count; /* of waiting[] */
+    size_t bytes;   /* in them */
+    void *waiting[WAITING];
+    struct ready ready[CLASS_COUNT];
 };
 
-ASH_INLINE unsigned batch_most(unsigned cls)
-{
-    return (unsigned)size_max(1, size_min(BATCH, BATCH_BYTES / class_size(cls)));
-}
-
-static uint64_t random_next(struct hard *q)
+/* Its high bits are the random ones. */
+ASH_INLINE uint64_t random_next(struct hard *q)
 {
     q->random = q->random * 6364136223846793005u + 1442695040888963407u;
-    return q->random ^ q->random >> 32;
+    return q->random;
 }
 
 /* The heap's own; NULL: no memory for it. */
-static ASH_NOINLINE struct hard *hard_open(struct heap *h)
+static ASH_COLD struct hard *hard_open(struct heap *h)
 {
-    h->hard = meta_take(sizeof *h->hard);
-    if (h->hard != NULL)
-        os_random(&h->hard->random, sizeof h->hard->random);
-    return h->hard;
+    struct hard *q = meta_take(sizeof *q);
+    if (q == NULL)
+        return NULL;
+    os_random(&q->random, sizeof q->random);
+    for (unsigned cls = size_classes.first; cls < CLASS_COUNT; cls++) {
+        size_t most = size_min(READY, size_max(1, READY_BYTES / class_size(cls)));
+        q->ready[cls].most = (unsigned)most;
+    }
+    h->hard = q;
+    return q;
 }
 
 ASH_INLINE struct hard *hard_of(struct heap *h)
@@ -70,110 +78,169 @@ ASH_INLINE struct hard *hard_of(struct heap *h)
     return ASH_LIKELY(h->hard != NULL) ? h->hard : hard_open(h);
 }
 
-struct place {
-    struct slab *slab;
-    _Atomic(uint16_t) *slack;
-    unsigned cls;
-};
+/* ---- live blocks ---- */
 
-ASH_INLINE struct place place_of(unsigned cls, const void *p)
+/* Says what became of a block whose seal is not that of a live one; its slack, 0 if it is free. */
+static ASH_COLD unsigned broken(const void *p, size_t size, uint64_t key, uint64_t seal)
 {
-    struct slab *s = slab_of(cls, p);
-    return (struct place){s, &slab_slack(s)[class_index(cls, p)], cls};
+    size_t end = size - CANARY_BYTES;
+    unsigned like;
+    unsigned slack = seal_guess(key, seal, size_min(size, UINT16_MAX), &like);
+    if (seal_like(seal, seal_of_free(key)) > like) {
+        error_double_free(p);
+        return 0;
+    }
+    if (slack == SEAL_NONE) {
+        error_overflow_far(p, end);
+        slack = CANARY_BYTES;
+    } else {
+        canary_report(p, size - slack, end, seal ^ seal_of_live(key, slack));
+    }
+    return slack;
 }
 
-/* The place of a live block; slack == NULL when `p` is none, which has been said. */
-ASH_INLINE struct place live_place(const char *verb, unsigned cls, const void *p)
+/* The slack of a live block; 0 when `p` is none, which has been said. */
+static ASH_NOINLINE unsigned live_slack(const char *verb, unsigned cls, const void *p, uint64_t key)
 {
-    struct place at = place_of(cls, p);
     if (ASH_UNLIKELY(!class_is_block(&size_classes.of[cls], p))) {
-        error_interior(verb, p, slab_base(at.slab) + class_index(cls, p) * class_size(cls));
-        at.slack = NULL;
-    } else if (ASH_UNLIKELY(load_relaxed(at.slack) == 0)) {
-        error_double_free(p);
-        at.slack = NULL;
+        const char *base = slab_base(slab_of(cls, p));
+        error_interior(verb, p, base + class_index(cls, p) * class_size(cls));
+        return 0;
     }
-    return at;
+    size_t size = class_size(cls);
+    uint64_t seal = load_acquire(seal_at(p, size)); /* the block's content; pairs with seal_live */
+    unsigned slack = seal_slack(key, seal);
+    return ASH_LIKELY(slack != SEAL_NONE) ? slack : broken(p, size, key, seal);
+}
+
+/* The block holds `n` bytes from now on; those behind them are not the program's. */
+ASH_INLINE void seal_live(void *p, size_t n, size_t size, uint64_t key)
+{
+    canary_fill(p, n, size - CANARY_BYTES, key);
+    store_release(seal_at(p, size), seal_of_live(key, (unsigned)(size - n)));
+}
+
+/* ---- free blocks ---- */
+
+/* Says which byte of a free block was written, or that it is live; what is free is cleared. */
+static ASH_COLD bool written(void *p, size_t size, uint64_t key)
+{
+    const char *bytes = p;
+    size_t end = size - CANARY_BYTES;
+    size_t at = 0;
+    uint64_t seal = load_relaxed(seal_at(p, size));
+    if (seal_slack(key, seal) != SEAL_NONE) {
+        error_double_free(p);
+        return false;
+    }
+    while (at < end && bytes[at] == 0)
+        at++;
+    if (at == end)
+        at += bits_lowest(seal ^ seal_of_free(key)) / 8;
+    error_used_after_free(p, at);
+    memset(p, 0, end);
+    seal_free(p, size, key);
+    return true;
+}
+
+/*
+ * Looks at the seal of a free block and at its first `look` bytes, where most writes after a free
+ * go; both sizes are multiples of 16. False: it is not free, which has been said.
+ */
+static ASH_NOINLINE bool free_check(void *p, size_t size, size_t look)
+{
+    const uint64_t *word = p;
+    uint64_t key = canary_key(p);
+    const canary_vector *pair = p;
+    size_t pairs = size_min(look, size - sizeof *pair) / sizeof *pair;
+    canary_vector seen = {word[2 * pairs], load_relaxed(seal_at(p, size)) ^ seal_of_free(key)};
+    for (size_t i = 0; i < pairs; i++)
+        seen |= pair[i];
+    if (ASH_UNLIKELY((seen[0] | seen[1]) != 0))
+        return written(p, size, key);
+    return true;
 }
 
 /* ---- allocation ---- */
 
-static ASH_COLD void written(void *p, size_t size)
+/* Blocks more, or less, that are ready: see struct bin. */
+ASH_INLINE void ready_count(struct heap *h, unsigned cls, uint64_t change)
 {
-    const char *bytes = p;
-    size_t at = 0;
-    while (bytes[at] == 0)
-        at++;
-    error_used_after_free(p, at);
-    memset(p, 0, size);
+    _Atomic(uint64_t) *word = &h->bin[cls].word;
+    store_relaxed(word, load_relaxed(word) + change);
 }
 
-/* Says so when a free block is not all zero, and clears it again. Sizes are multiples of 16. */
-ASH_INLINE void cleared_check(void *p, size_t size)
+/* Adds blocks of a slab to those that are ready, and looks at them. */
+static void ready_add(struct heap *h, struct hard *q, struct ready *b, struct slab *s)
 {
-    const uint64_t *word = p;
-    uint64_t any = 0;
-    for (size_t i = 0; i < size / sizeof *word; i += 2)
-        any |= word[i] | word[i + 1];
-    if (ASH_UNLIKELY(any != 0))
-        written(p, size);
+    unsigned cls = slab_class(s);
+    size_t size = class_size(cls);
+    const void *untouched = slab_base(s) + s->fresh * size;
+    unsigned first = b->count;
+    b->count += slab_take_random(s, random_next(q), b->most - first, b->block + first);
+    if (s->free == 0)
+        slabs_settle(h, s);
+    for (unsigned i = first; i < b->count; i++)
+        __builtin_prefetch(b->block[i]);
+    for (unsigned i = first; i < b->count; i++)
+        if (b->block[i] < untouched)
+            free_check(b->block[i], size, size);
 }
 
-/* Makes blocks of the class ready; false: no memory. */
-static bool refill(struct heap *h, struct hard *q, unsigned cls)
+/* Makes blocks ready, out of one slab at least; false: no memory. */
+static bool ready_fill(struct heap *h, struct hard *q, unsigned cls)
 {
-    struct batch *b = &q->ready[cls];
+    struct ready *b = &q->ready[cls];
     if (h->of[cls].partial == NULL)
         slabs_collect(h);
     struct slab *s = slabs_find(h, cls);
     if (s == NULL)
         return false;
-    const void *untouched;
-    b->count = slab_take_random(s, random_next(q), batch_most(cls), b->block, &untouched);
-    if (s->free == 0)
-        slabs_settle(h, s);
-    size_t size = class_size(cls);
-    for (unsigned i = 0; i < b->count; i++)
-        __builtin_prefetch(b->block[i]);
-    for (unsigned i = 0; i < b->count; i++)
-        if (b->block[i] < untouched)
-            cleared_check(b->block[i], size);
+    do
+        ready_add(h, q, b, s);
+    while (b->count < b->most && (s = h->of[cls].partial) != NULL);
     return true;
 }
 
-/* One of the blocks that are ready. */
-ASH_INLINE void *batch_pop(struct batch *b, unsigned cls, size_t n)
+static ASH_NOINLINE void *small_alloc(struct heap *h, unsigned cls, size_t n)
 {
+    struct hard *q = hard_of(h);
+    if (q == NULL)
+        return NULL;
+    struct ready *b = &q->ready[cls];
+    if (b->count != 0) {
+        ready_count(h, cls, BIN_HIT - BIN_BLOCK);
+    } else {
+        if (!ready_fill(h, q, cls))
+            return NULL;
+        counter_add(&h->of[cls].misses, 1);
+        counter_add(&h->of[cls].taken, b->count - 1);
+        ready_count(h, cls, b->count - 1);
+    }
     void *p = b->block[--b->count];
-    canary_fill(p, n, class_size(cls));
-    store_release(place_of(cls, p).slack, (uint16_t)(class_size(cls) - n)); /* pairs with free */
+    seal_live(p, n, class_size(cls), canary_key(p));
     return p;
 }
 
 void *hard_hit(struct heap *h, size_t n)
 {
-    if (n > SMALL_MAX - CANARY_BYTES || ASH_UNLIKELY(h->hard == NULL))
+    struct hard *q = h->hard;
+    if (ASH_UNLIKELY(n > SMALL_MAX - CANARY_BYTES || q == NULL))
         return NULL;
     unsigned cls = class_of(n + CANARY_BYTES);
-    struct batch *b = &h->hard->ready[cls];
-    if (b->count == 0)
+    struct ready *b = &q->ready[cls];
+    if (ASH_UNLIKELY(b->count == 0))
         return NULL;
-    counter_add(&h->of[cls].hits, 1);
-    counter_add(&h->of[cls].taken, 1); /* it was on no list: see heap.h */
-    return batch_pop(b, cls, n);
-}
-
-static void *small_alloc(struct heap *h, unsigned cls, size_t n)
-{
-    struct hard *q = hard_of(h);
-    if (ASH_UNLIKELY(q == NULL))
-        return NULL;
-    struct batch *b = &q->ready[cls];
-    struct heap_class *hc = &h->of[cls];
-    if (b->count == 0 && !refill(h, q, cls))
-        return NULL;
-    counter_add(&hc->misses, 1);
-    return batch_pop(b, cls, n);
+    size_t size = class_size(cls);
+    size_t slack = size - n;
+    if (ASH_UNLIKELY(!canary_is_short(slack, size)))
+        return small_alloc(h, cls, n);
+    ready_count(h, cls, BIN_HIT - BIN_BLOCK);
+    void *p = b->block[--b->count];
+    uint64_t key = canary_key(p);
+    canary_fill_line((char *)p + size - CANARY_LINE, slack, key);
+    store_release(seal_at(p, size), seal_of_live(key, (unsigned)slack)); /* as seal_live */
+    return p;
 }
 
 void *hard_alloc(struct heap *h, size_t n, size_t align)
@@ -188,101 +255,118 @@ void *hard_alloc(struct heap *h, size_t n, size_t align)
 
 /* ---- freeing ---- */
 
-/* Takes those blocks out of the batch that lie in the slab of its last one, as a chain. */
-static struct slab *chain_take(unsigned cls, void **block, unsigned *count, struct chain *c)
+static void group_add(struct heap *h, struct group *groups, struct slab *s, unsigned cls, void *p)
 {
-    struct block *p = block[--*count];
-    struct slab *s = slab_of(cls, p);
-    unsigned kept = 0;
-    *c = (struct chain){p, p, 1};
-    for (unsigned i = 0; i < *count; i++) {
-        if (!slab_holds(s, block[i])) {
-            block[kept++] = block[i];
+    struct group *g = &groups[(s->unit / class_units(cls)) % GROUPS];
+    if (g->slab == s) {
+        slab_links(s)[class_index(cls, p)] = (uint16_t)class_index(cls, g->chain.head);
+        g->chain.head = p;
+        g->chain.count++;
+    } else {
+        remote_send(h, g);
+        *g = (struct group){s, {p, p, 1}};
+    }
+}
+
+/* Sends blocks home, whose slabs may then be given back: looks at them before. */
+static ASH_NOINLINE void send_home(struct heap *h, void *const *block, unsigned count)
+{
+    struct group groups[GROUPS];
+    for (unsigned i = 0; i < GROUPS; i++)
+        groups[i].slab = NULL;
+    for (unsigned i = 0; i < count; i++) {
+        void *p = block[i];
+        unsigned cls = classmap_at(p);
+        struct slab *s = slab_of(cls, p);
+        if (!free_check(p, class_size(cls), 2 * CANARY_BYTES))
+            continue;
+        if (load_relaxed(&s->owner) != h) {
+            group_add(h, groups, s, cls, p);
             continue;
         }
-        p = block[i];
-        slab_links(s)[class_index(cls, p)] = (uint16_t)class_index(cls, c->head);
-        c->head = p;
-        c->count++;
+        if (ASH_UNLIKELY(!slab_put_index(s, class_index(cls, p))))
+            error_double_free(p);
+        else if (s->free == 1 || slab_is_idle(s))
+            slabs_settle(h, s);
     }
-    *count = kept;
-    return s;
+    for (unsigned i = 0; i < GROUPS; i++)
+        remote_send(h, &groups[i]);
 }
 
-/*
- * Sends blocks of one class home, whose slab may then be given back: their first words, where most
- * writes after a free go, are looked at before.
- */
-static void send_home(struct heap *h, unsigned cls, void **block, unsigned count)
+/* Of the blocks that wait, each leaves as a coin falls, or all do. */
+static ASH_NOINLINE bool leave(struct heap *h, struct hard *q, bool all)
 {
-    for (unsigned i = 0; i < count; i++)
-        __builtin_prefetch(block[i]);
-    for (unsigned i = 0; i < count; i++)
-        if (ASH_UNLIKELY(((const uint64_t *)block[i])[0] != 0 ||
-                         ((const uint64_t *)block[i])[1] != 0))
-            written(block[i], class_size(cls));
-    while (count != 0) {
-        struct chain c;
-        struct slab *s = chain_take(cls, block, &count, &c);
-        if (load_relaxed(&s->owner) == h) {
-            slab_put_linked(s, c);
-            slabs_settle(h, s);
+    void *leaving[WAITING];
+    unsigned stay = 0, leave = 0;
+    uint64_t coins = 0;
+    for (unsigned i = 0; i < q->count; i++) {
+        void *p = q->waiting[i];
+        coins = i % 64 == 0 ? random_next(q) ^ random_next(q) >> 32 : coins >> 1;
+        if (all || (coins & 1) != 0) {
+            __builtin_prefetch(p);
+            leaving[leave++] = p;
         } else {
-            heap_count_up(h, cls, remote_frees, c.count);
-            remote_push(s, c);
+            q->waiting[stay++] = p;
         }
     }
-}
-
-static void batch_flush(struct heap *h, unsigned cls, struct batch *b)
-{
-    send_home(h, cls, b->block, b->count);
-    b->count = 0;
-}
-
-static bool leave(struct heap *h, struct hard *q, void *p)
-{
-    unsigned cls = classmap_at(p);
-    struct batch *b = &q->leaving[cls];
-    b->block[b->count++] = p;
-    if (b->count < batch_most(cls))
-        return false;
-    batch_flush(h, cls, b);
+    q->bytes = stay == 0 ? 0 : q->bytes / q->count * stay;
+    q->count = stay;
+    send_home(h, leaving, leave);
     return true;
 }
 
-static bool small_free(struct heap *h, unsigned cls, void *p)
+/* Lets a cleared block wait; true when others had to leave for that. */
+ASH_INLINE bool wait_add(struct heap *h, struct hard *q, void *p, size_t size)
 {
-    struct place at = live_place("free", cls, p);
-    if (at.slack == NULL)
-        return false;
-    size_t size = class_size(cls);
-    unsigned slack = exchange_acq_rel(at.slack, 0); /* pairs with small_alloc, hard_resize */
-    if (slack == 0) {
-        error_double_free(p);
-        return false;
-    }
-    canary_check(p, size - slack, size);
-    memset(p, 0, size);
-    heap_count_up(h, cls, direct, 1);
-    struct hard *q = heap_is_real(h) ? hard_of(h) : NULL;
-    if (q == NULL) {
-        send_home(h, cls, &p, 1);
+    q->waiting[q->count++] = p;
+    q->bytes += size;
+    if (ASH_UNLIKELY(q->count == WAITING || q->bytes > WAITING_BYTES))
+        return leave(h, q, false);
+    return false;
+}
+
+bool hard_free_slow(struct heap *h, void *p)
+{
+    unsigned cls = classmap_at(p);
+    if (cls == 0) {
+        hardlarge_free(h, p);
         return true;
     }
-    void **slot = &q->waiting[random_next(q) % (size > BIG_BYTES ? QUARANTINE_BIG : QUARANTINE)];
-    void *leaves = *slot;
-    *slot = p;
-    return leaves != NULL && leave(h, q, leaves);
+    uint64_t key = canary_key(p);
+    unsigned slack = live_slack("free", cls, p, key);
+    if (slack == 0)
+        return false;
+    size_t size = class_size(cls);
+    canary_check(p, size - slack, size - CANARY_BYTES, key);
+    memset(p, 0, size);
+    seal_free(p, size, key);
+    heap_count_up(h, cls, direct, 1);
+    struct hard *q = heap_is_real(h) ? hard_of(h) : NULL;
+    if (q != NULL)
+        return wait_add(h, q, p, size);
+    send_home(h, &p, 1);
+    return true;
 }
 
 bool hard_free(struct heap *h, void *p)
 {
     unsigned cls = classmap_at(p);
-    if (cls != 0)
-        return small_free(h, cls, p);
-    hardlarge_free(h, p);
-    return true;
+    const struct size_class *c = &size_classes.of[cls];
+    if (ASH_UNLIKELY(!class_is_block(c, p) || c->size > CLEAR_MOST || c->size % CANARY_LINE != 0 ||
+                     h->hard == NULL))
+        return hard_free_slow(h, p);
+    size_t size = c->size;
+    uint64_t key = canary_key(p);
+    uint64_t seal = load_acquire(seal_at(p, size)); /* the block's content; pairs with seal_live */
+    unsigned slack = seal_slack(key, seal);
+    if (ASH_UNLIKELY(!canary_is_short(slack, size) ||
+                     !canary_line_is_whole((char *)p + size - CANARY_LINE, slack, key)))
+        return hard_free_slow(h, p); /* of a block with more slack, too */
+    counter_add(&h->of[cls].direct, 1);
+    for (char *at = p; at < (char *)p + size; at += CANARY_LINE)
+        memset(at, 0, CANARY_LINE);
+    seal_free(p, size, key);
+    return wait_add(h, h->hard, p, size);
 }
 
 size_t hard_usable(const char *verb, const void *p)
@@ -290,40 +374,37 @@ size_t hard_usable(const char *verb, const void *p)
     unsigned cls = classmap_at(p);
     if (cls == 0)
         return hardlarge_usable(verb, p);
-    struct place at = live_place(verb, cls, p);
-    return at.slack == NULL ? HOLDS_NONE : class_size(cls) - load_relaxed(at.slack);
+    unsigned slack = live_slack(verb, cls, p, canary_key(p));
+    return slack == 0 ? HOLDS_NONE : class_size(cls) - slack;
 }
 
-bool hard_resize(struct heap *h, void *p, size_t n)
+bool hard_resize(struct heap *h, void *p, size_t old, size_t n)
 {
     unsigned cls = classmap_at(p);
     if (cls == 0)
         return hardlarge_resize(h, p, n);
-    struct place at = place_of(cls, p);
     size_t size = class_size(cls);
-    size_t old = size - load_relaxed(at.slack);
     if (n > size - CANARY_BYTES || n < size / 2)
         return false;
-    canary_check(p, old, size);
+    uint64_t key = canary_key(p);
+    canary_check(p, old, size - CANARY_BYTES, key);
     if (n > old)
         memset((char *)p + old, 0, n - old);
-    canary_fill(p, n, size);
-    store_release(at.slack, (uint16_t)(size - n)); /* pairs with small_free */
+    seal_live(p, n, size, key);
     return true;
 }
 
-void hard_flush(struct heap *h)
+ASH_COLD void hard_flush(struct heap *h)
 {
     struct hard *q = h->hard;
     if (q == NULL)
         return;
-    for (unsigned i = 0; i < QUARANTINE; i++) {
-        if (q->waiting[i] != NULL)
-            leave(h, q, q->waiting[i]);
-        q->waiting[i] = NULL;
-    }
+    leave(h, q, true);
     for (unsigned cls = size_classes.first; cls < CLASS_COUNT; cls++) {
-        batch_flush(h, cls, &q->leaving[cls]);
-        batch_flush(h, cls, &q->ready[cls]);
+        struct ready *b = &q->ready[cls];
+        ready_count(h, cls, -(uint64_t)b->count);
+        counter_add(&h->of[cls].flushed, b->count);
+        send_home(h, b->block, b->count);
+        b->count = 0;
     }
 }

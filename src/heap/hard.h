@@ -3,14 +3,13 @@
  * (heap_tls stays HEAP_NONE), so every call comes through the slow ones and from there to here;
  * without the option nothing of this costs anything.
  *
- * Small blocks. Whether a block is live, and how many of its bytes were asked for, stands in the
- * slab's record and not in the block (slack = size of the block - bytes asked for, 0 = not live):
- * a free that is not one is seen exactly, whatever lies in memory. Every block has at least
- * CANARY_BYTES of slack, filled with a pattern of its own and looked at when it is freed: a
- * write past the end is found by its first byte. A freed block is cleared, waits in a quarantine
- * that is left in random order, goes home without a link being written into it, and is looked at
- * again before it is handed out: a write after the free is found. Blocks are taken from random
- * places of a slab.
+ * Small blocks. Whether a block is live, and how many of its bytes were asked for, stands in its
+ * seal, a keyed word at its very end (heap/canary.h); what a slab holds stands beside it as always.
+ * The bytes between what was asked for and the seal carry a pattern. Both are looked at when the
+ * block is freed: a free that is not one is seen, and a write past the end by its first byte. A
+ * freed block is cleared, waits a random while, goes home without a link being written into it, and
+ * is looked at again before it is handed out: a write after the free is found. Blocks are taken
+ * from random places of a slab.
  *
  * Large blocks lie between pages that cannot be touched, and end where the pages behind begin;
  * freed ones are pages that cannot be touched, for a while.
@@ -34,17 +33,23 @@ void *hard_hit(struct heap *h, size_t n);
  */
 void *hard_alloc(struct heap *h, size_t n, size_t align);
 
-/* `h` may be no real heap. True when more was done than to let the block wait: time for a tick. */
+/*
+ * Frees what `h`, which is real, was asked to, and says what is wrong with it. True when more was
+ * done than to let the block wait: time for a tick.
+ */
 bool hard_free(struct heap *h, void *p);
+
+/* The same for a heap that may not be real. */
+bool hard_free_slow(struct heap *h, void *p);
 
 /* Bytes that were asked for; HOLDS_NONE when `p` was wrong, which has been said. */
 size_t hard_usable(const char *verb, const void *p);
 
 /*
- * Makes the live block hold `n` where it lies; false: it cannot, and nothing was changed. `h` may
+ * Makes the live block of `old` bytes hold `n` where it lies; false: it cannot, and nothing was changed. `h` may
  * be no real heap.
  */
-bool hard_resize(struct heap *h, void *p, size_t n);
+bool hard_resize(struct heap *h, void *p, size_t old, size_t n);
 
 /* Sends home what waits in the heap's quarantine. */
 void hard_flush(struct heap *h);

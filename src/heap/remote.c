@@ -84,6 +84,15 @@ void remote_push(struct slab *s, struct chain c)
     }
 }
 
+void remote_send(struct heap *h, struct group *g)
+{
+    if (g->slab == NULL)
+        return;
+    heap_count_up(h, slab_class(g->slab), remote_frees, g->chain.count);
+    remote_push(g->slab, g->chain);
+    g->slab = NULL;
+}
+
 struct chain remote_take(struct slab *s)
 {
     /* acquire: the links, with remote_push; release: `owner`, with the acquire there */

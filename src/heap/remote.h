@@ -44,6 +44,15 @@
  */
 void remote_push(struct slab *s, struct chain c);
 
+/* Blocks of one slab that are gathered, to be freed at once; slab == NULL: none. */
+struct group {
+    struct slab *slab;
+    struct chain chain;
+};
+
+/* Frees the blocks of a group for `h`, which may be no real heap, and empties it. */
+void remote_send(struct heap *h, struct group *g);
+
 /*
  * Unlists a slab that the caller has taken off a list, and takes its chain, which ends in NULL;
  * `tail` is not set.

@@ -79,34 +79,25 @@ struct chain slab_take(struct slab *s, unsigned max);
 
 /*
  * Puts the blocks of a list back that lie in the slab, up to the first that does not, which it
- * returns. Of a block that is free already it says so, and leaves the rest of the list: it may be a
- * circle.
+ * returns. Of a block that is free already, or was written to since it was freed, it says so, and
+ * leaves the rest of the list: it may be a circle, or lead anywhere.
  */
 struct block *slab_put(struct slab *s, struct block *list);
 
 /*
- * Takes 1 to `max` free blocks of a random neighbourhood, in random order, and writes nothing to
- * them; those from `*untouched` on are zero. The slab has at least one.
+ * Hardened mode, see heap/hard.h. Takes 1 to `max` free blocks of a random neighbourhood, in random
+ * order; the slab has at least one. Those that were never handed out before are zero.
  */
-unsigned slab_take_random(struct slab *s, uint64_t random, unsigned max, void **out,
-                          const void **untouched);
+unsigned slab_take_random(struct slab *s, uint64_t random, unsigned max, void **out);
 
-/* slab_put for hardened mode: the links are beside the blocks, and all lie in the slab. */
+/* The same as slab_put for a chain whose links are beside the blocks, and all in the slab. */
 void slab_put_linked(struct slab *s, struct chain c);
 
 /* Checks the record against itself; counts faults. */
 int slab_check(const struct slab *s);
 
-/*
- * Hardened mode, see heap/hard.h. Of each block the bytes beyond those asked for, 0 for one that is
- * not live; all zero while the slab is not in use. And the index of the block behind it in a chain.
- */
-extern ASH_HIDDEN size_t slab_slack_at, slab_links_at; /* const after boot */
-
-ASH_INLINE _Atomic(uint16_t) *slab_slack(struct slab *s)
-{
-    return (_Atomic(uint16_t) *)((char *)s + slab_slack_at);
-}
+/* Hardened mode, see heap/hard.h: of each block the index of the one behind it in a chain. */
+extern ASH_HIDDEN size_t slab_links_at; /* const after boot */
 
 ASH_INLINE uint16_t *slab_links(struct slab *s)
 {
@@ -144,6 +135,19 @@ ASH_INLINE bool slab_holds(const struct slab *s, const void *p)
 ASH_INLINE bool slab_is_idle(const struct slab *s)
 {
     return s->free == s->blocks;
+}
+
+/* Puts one block back; false: it is free already. */
+ASH_INLINE bool slab_put_index(struct slab *s, unsigned index)
+{
+    uint64_t bit = (uint64_t)1 << (index % 64);
+    uint64_t *word = &s->bits[index / 64];
+    if (ASH_UNLIKELY((*word & bit) != 0))
+        return false;
+    *word |= bit;
+    s->summary |= (uint64_t)1 << (index / 64);
+    s->free++;
+    return true;
 }
 
 #endif

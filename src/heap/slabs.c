@@ -4,8 +4,6 @@
 #include "mem/reserve.h"
 #include "os/os_mem.h"
 
-#include <string.h>
-
 /*
  * Slabs of a class from which on it counts as growing, and a fresh slab is brought in as a whole: a
  * page costs a fifth less than by its own fault, for at most 1/32 of the class's memory ahead of
@@ -160,10 +158,6 @@ static struct slab *slab_create(struct heap *h, unsigned cls)
     if (!chunk_ensure(r.unit, units)) {
         reserve_give(r.unit, units);
         return NULL;
-    }
-    if (ASH_UNLIKELY(options.harden) && !r.zero) {
-        memset(unit_address(r.unit), 0, units * (size_t)UNIT_BYTES);
-        r.zero = true;
     }
     struct slab *s = slab_init(h, r.unit, cls, r.zero);
     if (r.zero && slabs_count(hc) >= GROWING_SLABS)

@@ -26,14 +26,13 @@ static void sums_add(struct sums *sum, struct heap *h, unsigned cls)
 {
     struct heap_class *hc = &h->of[cls];
     uint64_t word = load_relaxed(&h->bin[cls].word);
-    uint32_t cap = load_relaxed(&hc->cap);
-    uint32_t room = (uint32_t)(BIN_FULL - (word & 0xffff));
+    int64_t length = load_relaxed(&hc->cap) + (int64_t)(word & 0xffff) - (int64_t)BIN_FULL;
     sum->hits += load_relaxed(&hc->hits) + word / BIN_HIT;
     sum->misses += load_relaxed(&hc->misses);
     sum->taken += load_relaxed(&hc->taken);
     sum->flushed += load_relaxed(&hc->flushed);
     sum->direct += load_relaxed(&hc->direct);
-    sum->cached += cap > room ? cap - room : 0;
+    sum->cached += length > 0 ? (uint64_t)length : 0;
     sum->spare += load_relaxed(&hc->spare_count);
     sum->remote_frees += load_relaxed(&hc->remote_frees);
     sum->created += load_relaxed(&hc->created);

@@ -115,6 +115,25 @@ static void double_after_slab(void)
     free(hidden(p));
 }
 
+/* A free block is written to, and found when it goes home. */
+static void written_mark(void)
+{
+    char *p = malloc(128);
+    show(p);
+    free(p);
+    ((char *)hidden(p))[10] ^= 1;
+    ash_trim();
+}
+
+static void written_link(void)
+{
+    char *p = malloc(128);
+    show(p);
+    free(p);
+    memset(hidden(p), 0x41, 8);
+    ash_trim();
+}
+
 static void realloc_freed(void)
 {
     void *p = malloc(100);
@@ -218,6 +237,8 @@ static const struct death deaths[] = {
     {"double free after a neighbour's reuse", "ashlar: double free of %1\n", double_after_neighbour},
     {"double free of a block back in its slab", "ashlar: double free of %1\n", double_after_flush},
     {"double free of a block whose slab is gone", "ashlar: double free of %1\n", double_after_slab},
+    {"write after free", "ashlar: use after free of %1: byte 10 was written\n", written_mark},
+    {"write after free, of the link", "ashlar: use after free of a block of 128 bytes: it leads to 0x4141414141414141\n", written_link},
     {"realloc of a freed block", "ashlar: double free of %1\n", realloc_freed},
     {"free of the stack", "ashlar: free of foreign pointer %1\n", foreign_stack},
     {"free of static memory", "ashlar: free of foreign pointer %1\n", foreign_static},
