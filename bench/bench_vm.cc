@@ -10,8 +10,8 @@
  * rows. Counters: the workers' least and most rows, the CPU time of a row, the resident memory.
  *
  * memory: 8 engines' worth of 4 MiB each, as blocks of 16 to 512 bytes by malloc, and in the heaps
- * of a pool, used, and then trimmed. Counted is what is resident when all pages have been read,
- * and the image's pages behind those that were written.
+ * of a pool, used, and then trimmed. Counted is what is resident when all pages have been read, and
+ * the image's pages behind those that were written.
  *
  * The ratios stand at the end.
  */
@@ -60,15 +60,17 @@ double now_ns(clockid_t clock = CLOCK_MONOTONIC)
     return static_cast<double>(t.tv_sec) * 1e9 + static_cast<double>(t.tv_nsec);
 }
 
+/* Resident memory; a page that is mapped twice counts once. */
 size_t resident_bytes()
 {
-    size_t total = 0, resident = 0;
-    if (FILE *f = std::fopen("/proc/self/statm", "r")) {
-        if (std::fscanf(f, "%zu %zu", &total, &resident) != 2)
-            resident = 0;
+    char line[256];
+    size_t kib = 0;
+    if (FILE *f = std::fopen("/proc/self/smaps_rollup", "r")) {
+        while (std::fgets(line, sizeof line, f) != nullptr && std::sscanf(line, "Pss: %zu", &kib) != 1)
+            ;
         std::fclose(f);
     }
-    return resident * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    return kib * 1024;
 }
 
 /* ---- pools ---- */
@@ -346,7 +348,7 @@ double live_memory(memory_way way)
         for (auto *one : vm)
             ash_vmpool_release(p, one, 0);
     }
-    /* Of the least number, none: so keep them as leased ones while the rest of the pool is trimmed. */
+    /* Leased for the looking: it is the heap's memory that counts. */
     for (auto &one : vm)
         ash_vmpool_acquire(p, &one, 0);
     for (auto *one : vm) {

@@ -29,6 +29,25 @@ struct shown_kind {
     _Atomic(bool) added;             /* atomic: whoever makes it true adds the kind */
 };
 
+/*
+ * Defines the kind `id` with an array of columns, for things whose values `reader` reads. It is a
+ * macro since `next` is told of no kind.
+ */
+#define SHOWN_KIND(id, plurals, singulars, fields, reader)                                         \
+    static int id##_next(size_t *at, char name[ASH_STATS_NAME],                                    \
+                         uint64_t values[ASH_STATS_VALUES]);                                       \
+    static struct shown_kind id = {                                                                \
+        .kind = {plurals, singulars, fields, ASH_COUNT(fields), id##_next}, .read = reader};       \
+    static int id##_next(size_t *at, char name[ASH_STATS_NAME], uint64_t values[ASH_STATS_VALUES]) \
+    {                                                                                              \
+        return shown_next(&id, at, name, values);                                                  \
+    }
+
+#define SHOWN_COLUMN(name, type, unit, help)                                                       \
+    {                                                                                              \
+        name, help, ASH_STATS_##type, ASH_STATS_##unit                                             \
+    }
+
 /* Shows `thing` from now on. NULL: no memory. */
 struct shown *shown_open(struct shown_kind *k, const char name[NAME_CAP], const void *thing);
 

@@ -35,32 +35,28 @@ static void stats_read(const struct ash_vmpool *p, struct ash_vmpool_stats *out)
 }
 
 /* The counts of struct ash_vmpool_stats, all of them and in its order. */
-#define COLUMN(name, type, unit, help)                                                             \
-    {                                                                                              \
-        name, help, ASH_STATS_##type, ASH_STATS_##unit                                             \
-    }
-
 static const struct ash_stats_column columns[] = {
-    COLUMN("vms", GAUGE, COUNT, "VMs."),
-    COLUMN("idle", GAUGE, COUNT, "VMs ready to be acquired."),
-    COLUMN("leased", GAUGE, COUNT, "VMs acquired."),
-    COLUMN("waiting", GAUGE, COUNT, "Threads that wait for a VM."),
-    COLUMN("image_bytes", GAUGE, BYTES, "Images of the VMs."),
-    COLUMN("acquires", COUNTER, COUNT, "Acquires that got a VM."),
-    COLUMN("hits", COUNTER, COUNT, "Acquires of a VM that was there."),
-    COLUMN("own", COUNTER, COUNT, "Acquires of the thread's last VM."),
-    COLUMN("created", COUNTER, COUNT, "VMs made."),
-    COLUMN("create_failures", COUNTER, COUNT, "VMs that could not be made."),
-    COLUMN("destroyed", COUNTER, COUNT, "VMs destroyed."),
-    COLUMN("expired", COUNTER, COUNT, "VMs destroyed for their uses, age or bytes."),
-    COLUMN("poisoned", COUNTER, COUNT, "VMs destroyed because they were poisoned."),
-    COLUMN("unfit", COUNTER, COUNT, "VMs destroyed because a callback said so."),
-    COLUMN("mismatches", COUNTER, COUNT, "VMs destroyed because they differed from their image."),
-    COLUMN("surplus", COUNTER, COUNT, "VMs destroyed because they were not needed any more."),
-    COLUMN("trimmed", COUNTER, COUNT, "Idle VMs whose memory went back."),
-    COLUMN("waits", COUNTER, COUNT, "Acquires that had to wait."),
-    COLUMN("timeouts", COUNTER, COUNT, "Acquires that found nothing in their time."),
-    COLUMN("misuses", COUNTER, COUNT, "Calls that were refused."),
+    SHOWN_COLUMN("vms", GAUGE, COUNT, "VMs."),
+    SHOWN_COLUMN("idle", GAUGE, COUNT, "VMs ready to be acquired."),
+    SHOWN_COLUMN("leased", GAUGE, COUNT, "VMs acquired."),
+    SHOWN_COLUMN("waiting", GAUGE, COUNT, "Threads that wait for a VM."),
+    SHOWN_COLUMN("image_bytes", GAUGE, BYTES, "Images of the VMs."),
+    SHOWN_COLUMN("acquires", COUNTER, COUNT, "Acquires that got a VM."),
+    SHOWN_COLUMN("hits", COUNTER, COUNT, "Acquires of a VM that was there."),
+    SHOWN_COLUMN("own", COUNTER, COUNT, "Acquires of the thread's last VM."),
+    SHOWN_COLUMN("created", COUNTER, COUNT, "VMs made."),
+    SHOWN_COLUMN("create_failures", COUNTER, COUNT, "VMs that could not be made."),
+    SHOWN_COLUMN("destroyed", COUNTER, COUNT, "VMs destroyed."),
+    SHOWN_COLUMN("expired", COUNTER, COUNT, "VMs destroyed for their uses, age or bytes."),
+    SHOWN_COLUMN("poisoned", COUNTER, COUNT, "VMs destroyed because they were poisoned."),
+    SHOWN_COLUMN("unfit", COUNTER, COUNT, "VMs destroyed because a callback said so."),
+    SHOWN_COLUMN("mismatches", COUNTER, COUNT,
+                 "VMs destroyed because they differed from their image."),
+    SHOWN_COLUMN("surplus", COUNTER, COUNT, "VMs destroyed because they were not needed any more."),
+    SHOWN_COLUMN("trimmed", COUNTER, COUNT, "Idle VMs whose memory went back."),
+    SHOWN_COLUMN("waits", COUNTER, COUNT, "Acquires that had to wait."),
+    SHOWN_COLUMN("timeouts", COUNTER, COUNT, "Acquires that found nothing in their time."),
+    SHOWN_COLUMN("misuses", COUNTER, COUNT, "Calls that were refused."),
 };
 _Static_assert(offsetof(struct ash_vmpool_stats, create) - offsetof(struct ash_vmpool_stats, vms) ==
                    ASH_COUNT(columns) * sizeof(uint64_t),
@@ -73,21 +69,7 @@ static void read_values(const void *pool, uint64_t *values)
     memcpy(values, &stats.vms, sizeof(uint64_t) * ASH_COUNT(columns));
 }
 
-static int next_pool(size_t *at, char name[ASH_STATS_NAME], uint64_t values[ASH_STATS_VALUES]);
-
-static struct shown_kind kind = {
-    .kind = {.plural = "vmpools",
-             .singular = "vmpool",
-             .columns = columns,
-             .count = ASH_COUNT(columns),
-             .next = next_pool},
-    .read = read_values,
-};
-
-static int next_pool(size_t *at, char name[ASH_STATS_NAME], uint64_t values[ASH_STATS_VALUES])
-{
-    return shown_next(&kind, at, name, values);
-}
+SHOWN_KIND(kind, "vmpools", "vmpool", columns, read_values)
 
 ASH_API int ash_vmpool_stats(struct ash_vmpool *p, struct ash_vmpool_stats *out)
 {

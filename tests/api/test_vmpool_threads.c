@@ -77,7 +77,7 @@ static void *work(void *arg)
 
 static void test_stress(unsigned threads, unsigned max, unsigned flags, uint64_t seed)
 {
-    struct shared s = {.rounds = 20000 / threads};
+    struct shared s = {.rounds = 10000 / threads};
     struct worker w[THREADS_MOST];
     pthread_t thread[THREADS_MOST];
     s.pool = ash_vmpool_create(
@@ -94,7 +94,7 @@ static void test_stress(unsigned threads, unsigned max, unsigned flags, uint64_t
     ok(s.wrong == 0, "%u threads, %u VMs, flags %u, seed %u: each has a VM as new for itself", threads, max, flags, (unsigned)seed);
     ok(s.most <= max && t.vms <= max && t.vms >= max / 2, "no more than there may be: %u, %d", s.most, (int)t.vms);
     ok(t.leased == 0 && t.waiting == 0 && t.idle == t.vms && t.created - t.destroyed == t.vms, "all came back");
-    ok(t.acquires + t.timeouts == 20000 / threads * threads, "every acquire is counted");
+    ok(t.acquires + t.timeouts == 10000 / threads * threads, "every acquire is counted");
     ok(t.mismatches == 0 && t.unfit == 0 && t.misuses == 0 && t.create_failures == 0, "none was found to be wrong");
     is_int(ash_vmpool_destroy(s.pool), 0, "destroyed");
 }
@@ -148,7 +148,7 @@ static void test_order(unsigned flags)
 /* Two VMs, two threads that pass one to the other by waiting: a wake-up that is lost would stop them. */
 static void *ping(void *arg)
 {
-    for (int i = 0; i < 20000; i++) {
+    for (int i = 0; i < 10000; i++) {
         struct ash_vm *vm;
         if (ash_vmpool_acquire(arg, &vm, -1) == 0)
             ash_vmpool_release(arg, vm, 0);
@@ -164,7 +164,7 @@ static void test_wakeups(unsigned flags)
         pthread_create(&thread[i], NULL, ping, p);
     for (int i = 0; i < 4; i++)
         pthread_join(thread[i], NULL);
-    ok(stats(p).acquires == 80000 && stats(p).created == 1, "80,000 turns of four threads with one VM, %d waits",
+    ok(stats(p).acquires == 40000 && stats(p).created == 1, "40,000 turns of four threads with one VM, %d waits",
        (int)stats(p).waits);
     ash_vmpool_destroy(p);
 }
@@ -189,14 +189,13 @@ static void *look_on(void *arg)
 /* Forks in the middle: every child can use the pool, and end it when it has released what it has. */
 static void test_forks(unsigned flags, unsigned children)
 {
-    struct shared s = {.rounds = 100000000};
+    struct shared s = {.rounds = 4000};
     struct worker w[3];
     pthread_t thread[3], looker;
     int good = 0;
     s.pool = ash_vmpool_create("forks", &bare_ops, ASH_VMPOOL_CONFIG(.heap_bytes = 1 << 20, .max = 4, .flags = flags), NULL);
     stop = 0;
     pthread_create(&looker, NULL, look_on, &s);
-    s.rounds = 6000;
     for (unsigned i = 0; i < 3; i++) {
         w[i] = (struct worker){&s, i + 77};
         pthread_create(&thread[i], NULL, work, &w[i]);
@@ -238,7 +237,7 @@ int main(void)
         test_stress(8, 8, flags, 4);
         test_order(flags);
         test_wakeups(flags);
-        test_forks(flags, 40);
+        test_forks(flags, 25);
     }
     return tap_done();
 }
