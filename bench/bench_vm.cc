@@ -7,11 +7,11 @@
  *
  * rows/ENGINE/WAY/WORKERS: 10,000 rows of JSON, of each of which a script returns the value, in an
  * engine that is as new for each row: made for it by malloc (new), or pooled. An iteration is all
- * rows. Counters: the workers' least and most rows, the CPU time of a row, the resident memory.
+ * rows. Counters: the workers' least and most rows, the CPU time of a row, the memory.
  *
  * memory: 8 engines' worth of 4 MiB each, as blocks of 16 to 512 bytes by malloc, and in the heaps
- * of a pool, used, and then trimmed. Counted is what is resident when all pages have been read, and
- * the image's pages behind those that were written.
+ * of a pool that are used, by the modes of the reset. Counted is the memory of the process's own,
+ * and images that are files.
  *
  * The ratios stand at the end.
  */
@@ -60,13 +60,14 @@ double now_ns(clockid_t clock = CLOCK_MONOTONIC)
     return static_cast<double>(t.tv_sec) * 1e9 + static_cast<double>(t.tv_nsec);
 }
 
-/* Resident memory; a page that is mapped twice counts once. */
-size_t resident_bytes()
+/* Memory of the process's own, that is in use; files' pages, an image's among them, do not count. */
+size_t own_bytes()
 {
     char line[256];
     size_t kib = 0;
     if (FILE *f = std::fopen("/proc/self/smaps_rollup", "r")) {
-        while (std::fgets(line, sizeof line, f) != nullptr && std::sscanf(line, "Pss: %zu", &kib) != 1)
+        while (std::fgets(line, sizeof line, f) != nullptr &&
+               std::sscanf(line, "Anonymous: %zu", &kib) != 1)
             ;
         std::fclose(f);
     }
@@ -88,12 +89,14 @@ int vm_enter(void *user, void *root)
     return 0;
 }
 
-ash_vmpool *pool_create(const char *name, const ash_vm_ops &ops, unsigned max, const void *user)
+ash_vmpool *pool_create(const char *name, const ash_vm_ops &ops, unsigned max, const void *user,
+                        ash_reset_mode mode = ASH_RESET_AUTO)
 {
     ash_vmpool_config c{};
     c.struct_size = sizeof c;
     c.heap_bytes = 64 * mib;
     c.max = max;
+    c.mode = mode;
     c.flags = ASH_VM_STICKY;
     ash_vmpool *p = ash_vmpool_create(name, &ops, &c, const_cast<void *>(user));
     if (p == nullptr)
@@ -283,7 +286,7 @@ void extract(benchmark::State &state, const engine *e, bool pooled)
     state.counters["worker_least"] = static_cast<double>(least);
     state.counters["worker_most"] = static_cast<double>(most);
     state.counters["cpu_ns_row"] = cpu / all;
-    state.counters["resident_MiB"] = static_cast<double>(resident_bytes()) / mib;
+    state.counters["own_MiB"] = static_cast<double>(own_bytes()) / mib;
     if (p != nullptr) {
         show_parts(state, p);
         ash_vmpool_destroy(p);
@@ -292,7 +295,7 @@ void extract(benchmark::State &state, const engine *e, bool pooled)
 
 /* ---- memory ---- */
 
-constexpr size_t live_bytes = 4 * mib, page_bytes = 4096;
+constexpr size_t live_bytes = 4 * mib;
 
 /* Blocks of 16 to 512 bytes, linked; `get` takes a size. */
 template <class Get> void *fill(Get get)
@@ -316,29 +319,41 @@ int live_init(void *, ash_heap *heap, void **root)
     return 0;
 }
 
-/* Reads all, and writes every `every`th block. */
+/* Writes to every `every`th block. */
 void visit(void *root, size_t every)
 {
     size_t i = 0;
     for (auto **p = static_cast<void **>(root); p != nullptr; p = static_cast<void **>(*p))
-        if (every != 0 && ++i % every == 0)
+        if (++i % every == 0)
             reinterpret_cast<volatile char *>(p)[8]++;
 }
 
-enum memory_way { by_malloc, pooled_hot, pooled_trimmed };
+struct memory_way {
+    const char *name;
+    bool pooled;
+    ash_reset_mode mode;
+    bool trimmed;
+};
 
-double live_memory(memory_way way)
+constexpr memory_way memory_ways[] = {
+    {"malloc", false, ASH_RESET_AUTO, false},
+    {"auto", true, ASH_RESET_AUTO, false},
+    {"scan", true, ASH_RESET_SCAN, false},
+    {"scan_trimmed", true, ASH_RESET_SCAN, true},
+};
+
+double live_memory(const memory_way &way)
 {
     ash_vm *vm[workers_most];
-    size_t before = resident_bytes(), shadowed = 0;
-    if (way == by_malloc) {
+    size_t before = own_bytes(), images = 0;
+    if (!way.pooled) {
         for (unsigned i = 0; i < workers_most; i++)
             visit(fill([](size_t n) { return std::malloc(n); }), 500);
-        return static_cast<double>(resident_bytes() - before);
+        return static_cast<double>(own_bytes() - before);
     }
     ash_vm_ops ops{};
     ops.init = live_init;
-    ash_vmpool *p = pool_create("memory", ops, workers_most, nullptr);
+    ash_vmpool *p = pool_create("memory", ops, workers_most, nullptr, way.mode);
     for (int use = 0; use < 20; use++) {
         for (auto &one : vm)
             if (ash_vmpool_acquire(p, &one, 0) != 0)
@@ -348,22 +363,21 @@ double live_memory(memory_way way)
         for (auto *one : vm)
             ash_vmpool_release(p, one, 0);
     }
-    /* Leased for the looking: it is the heap's memory that counts. */
     for (auto &one : vm)
-        ash_vmpool_acquire(p, &one, 0);
+        if (ash_vmpool_acquire(p, &one, 0) != 0)
+            std::abort();
     for (auto *one : vm) {
-        if (way == pooled_trimmed)
+        if (way.trimmed)
             ash_heap_trim(ash_vm_heap(one));
-        visit(ash_vm_root(one), 0);
         struct ash_heap_stats s;
         ash_heap_stats(ash_vm_heap(one), &s);
-        shadowed += way == pooled_hot ? s.dirty_pages * page_bytes : 0;
+        images += s.mode == ASH_RESET_SCAN ? s.image_bytes : 0;
     }
-    return static_cast<double>(resident_bytes() - before + shadowed);
+    return static_cast<double>(own_bytes() - before + images);
 }
 
 /* In a child, where nothing else is. */
-void memory(benchmark::State &state, memory_way way, const char *name)
+void memory(benchmark::State &state, const memory_way &way)
 {
     double bytes = 0;
     for (auto _ : state) {
@@ -381,7 +395,7 @@ void memory(benchmark::State &state, memory_way way, const char *name)
         close(fd[1]);
         waitpid(child, nullptr, 0);
     }
-    note(std::string("memory/") + name, bytes);
+    note(std::string("memory/") + way.name, bytes);
     state.counters["MiB_each"] = bytes / mib / workers_most;
 }
 
@@ -409,10 +423,9 @@ void add_all()
                 ->Range(1, workers_most)
                 ->UseManualTime()
                 ->Unit(benchmark::kMillisecond);
-    benchmark::RegisterBenchmark("memory/malloc", memory, by_malloc, "malloc")->Iterations(1);
-    benchmark::RegisterBenchmark("memory/hot", memory, pooled_hot, "hot")->Iterations(1);
-    benchmark::RegisterBenchmark("memory/trimmed", memory, pooled_trimmed, "trimmed")
-        ->Iterations(1);
+    for (const memory_way &way : memory_ways)
+        benchmark::RegisterBenchmark((std::string("memory/") + way.name).c_str(), memory, way)
+            ->Iterations(1);
 }
 
 /* One line for each pair that was run: how much less, or how many times as much. */
@@ -422,9 +435,9 @@ void show_ratio(const char *what, const std::string &ours, const std::string &ot
     if (a == best.end() || b == best.end())
         return;
     if (rate)
-        std::printf("%-46s %6.1f x\n", what, b->second / a->second);
+        std::printf("%-52s %6.1f x\n", what, b->second / a->second);
     else
-        std::printf("%-46s %+6.1f %%\n", what, (a->second / b->second - 1) * 100);
+        std::printf("%-52s %+6.1f %%\n", what, (a->second / b->second - 1) * 100);
 }
 
 void show_ratios()
@@ -441,8 +454,10 @@ void show_ratios()
         show_ratio((e + ": CPU time of a row, 8 workers to 2").c_str(), "cpu/pooled/" + e + "/8",
                    "cpu/pooled/" + e + "/2", false);
     }
-    show_ratio("memory of 8 hot VMs of 4 MiB to malloc", "memory/hot", "memory/malloc", false);
-    show_ratio("memory of 8 trimmed ones", "memory/trimmed", "memory/malloc", false);
+    for (const memory_way &way : memory_ways)
+        if (way.pooled)
+            show_ratio((std::string("memory of 8 VMs of 4 MiB to malloc, ") + way.name).c_str(),
+                       std::string("memory/") + way.name, "memory/malloc", false);
 }
 
 } // namespace

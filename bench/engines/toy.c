@@ -154,13 +154,30 @@ static struct object *object_at(struct toy *t, struct value v, struct value key)
     return v.o;
 }
 
+static struct value variable(struct toy *t, const struct function *f, const struct value *base,
+                             enum op op, uint32_t n)
+{
+    return op == LOCAL      ? base[n]
+           : op == CAPTURED ? f->captured[n]
+           : op == CONST    ? f->code->consts[n]
+                            : get(t->globals, f->code->consts[n].s);
+}
+
+/* Begins a run; where its values are pushed, behind the locals. */
+static struct value *enter(struct toy *t, const struct function *f, struct value *base)
+{
+    if (base + LOCALS + 2 >= t->stack + STACK)
+        toy_fail(t, "too deep");
+    memset(base + f->code->params, 0, (LOCALS - f->code->params) * sizeof *base);
+    return base + LOCALS - 1;
+}
+
 /* `base` holds the locals, arguments first; values are pushed behind them. */
 static struct value run(struct toy *t, struct function *f, struct value *base)
 {
     const uint32_t *op = f->code->ops;
     const struct value *consts = f->code->consts;
-    struct value *sp = base + LOCALS - 1;
-    memset(base + f->code->params, 0, (LOCALS - f->code->params) * sizeof *base);
+    struct value *sp = enter(t, f, base);
     for (;;) {
         if (++t->ticks % TICK == 0 && t->tick != NULL)
             t->tick();
@@ -170,22 +187,16 @@ static struct value run(struct toy *t, struct function *f, struct value *base)
         op++;
         switch ((enum op)what) {
         case CONST:
-            *++sp = consts[n];
-            break;
         case GLOBAL:
-            *++sp = get(t->globals, consts[n].s);
+        case LOCAL:
+        case CAPTURED:
+            *++sp = variable(t, f, base, (enum op)what, n);
             break;
         case SET_GLOBAL:
             set(t, t->globals, consts[n].s, *sp);
             break;
-        case LOCAL:
-            *++sp = base[n];
-            break;
         case SET_LOCAL:
             base[n] = *sp;
-            break;
-        case CAPTURED:
-            *++sp = f->captured[n];
             break;
         case GET:
             sp--;
@@ -209,12 +220,10 @@ static struct value run(struct toy *t, struct function *f, struct value *base)
         case JUMP_IF_NOT:
             op = is_true(*sp--) ? op : f->code->ops + n;
             break;
-        case CALL: {
-            struct value v = call(t, sp, n);
+        case CALL:
+            sp[-(int)n] = call(t, sp, n);
             sp -= n;
-            *sp = v;
             break;
-        }
         case RETURN:
             return *sp;
         case NEW:
@@ -237,6 +246,8 @@ static struct value json_value(struct toy *t, const char **at);
 static struct value json_object(struct toy *t, const char **at)
 {
     struct object *o = object_new(t, t->object, 8);
+    if (++t->depth > DEPTH)
+        toy_fail(t, "too deep");
     do {
         (*at)++;
         *at += strspn(*at, " ");
@@ -248,6 +259,7 @@ static struct value json_object(struct toy *t, const char **at)
         *at += strspn(*at, " ");
     } while (**at == ',');
     *at += **at == '}';
+    t->depth--;
     return (struct value){OBJECT, .o = o};
 }
 

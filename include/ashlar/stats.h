@@ -128,8 +128,8 @@ int ash_stats_dump(int fd, enum ash_format format);
 
 /*
  * Named things of the program's own, shown with the statistics in every format: a table behind the
- * classes, an array in JSON, ashlar_SINGULAR_COLUMN{name="N"} for Prometheus. libashlar-layers shows
- * its pools and caches this way.
+ * classes, an array in JSON, ashlar_SINGULAR_COLUMN{name="N"} for Prometheus. libashlar-layers
+ * shows its pools and caches this way.
  */
 enum { ASH_STATS_NAME = 32, ASH_STATS_VALUES = 20 };
 

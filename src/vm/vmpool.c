@@ -334,7 +334,7 @@ static struct ash_vm *sweep_collect(struct ash_vmpool *p, uint64_t now_ms, uint6
     return list;
 }
 
-/* Their memory goes back, and they go below those that are in use more: on an empty stack, first. */
+/* Its memory has gone back: it goes below those that are in use more, first on an empty stack. */
 static void trimmed_give(struct ash_vm *vm)
 {
     struct ash_vmpool *p = vm->pool;

@@ -117,6 +117,13 @@ __attribute__((unused)) static struct ash_vmpool_stats stats(struct ash_vmpool *
     return s;
 }
 
+/* Without waiting; NULL: none. */
+__attribute__((unused)) static struct ash_vm *acquired(struct ash_vmpool *p)
+{
+    struct ash_vm *vm = NULL;
+    return ash_vmpool_acquire(p, &vm, 0) == 0 ? vm : NULL;
+}
+
 __attribute__((unused)) static int64_t now_ns(void)
 {
     struct timespec t;
