@@ -163,6 +163,14 @@ static struct value variable(struct toy *t, const struct function *f, const stru
                             : get(t->globals, f->code->consts[n].s);
 }
 
+static void before_each(struct toy *t, const struct value *sp)
+{
+    if (++t->ticks % TICK == 0 && t->tick != NULL)
+        t->tick();
+    if (sp + 2 >= t->stack + STACK)
+        toy_fail(t, "too deep");
+}
+
 /* Begins a run; where its values are pushed, behind the locals. */
 static struct value *enter(struct toy *t, const struct function *f, struct value *base)
 {
@@ -179,10 +187,7 @@ static struct value run(struct toy *t, struct function *f, struct value *base)
     const struct value *consts = f->code->consts;
     struct value *sp = enter(t, f, base);
     for (;;) {
-        if (++t->ticks % TICK == 0 && t->tick != NULL)
-            t->tick();
-        if (sp + 2 >= t->stack + STACK)
-            toy_fail(t, "too deep");
+        before_each(t, sp);
         uint32_t what = *op & 255, n = *op >> 8;
         op++;
         switch ((enum op)what) {

@@ -186,7 +186,7 @@ struct ash_heap *ash_vm_heap(struct ash_vm *vm);
 /* Makes VMs until there are `n`. 0, -EINVAL: more than `max`; or why one could not be made. */
 int ash_vmpool_warm(struct ash_vmpool *pool, unsigned n);
 
-/* Does to all idle VMs at once what their time would bring, for when memory is short. 0 or -EINVAL. */
+/* Does to all idle VMs what their time would bring, for when memory is short. 0 or -EINVAL. */
 int ash_vmpool_trim(struct ash_vmpool *pool);
 
 /*

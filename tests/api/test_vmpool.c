@@ -50,7 +50,8 @@ static void *serve(void *arg)
         struct ash_vm *vm;
         if (ash_vmpool_acquire(s->pool, &vm, -1) != 0)
             break;
-        s->wrong += s->engine->call(ash_vm_root(vm), row, (size_t)n, value, sizeof value) != 0 || strcmp(value, want) != 0;
+        s->wrong +=
+            s->engine->call(ash_vm_root(vm), row, (size_t)n, value, sizeof value) != 0 || strcmp(value, want) != 0;
         ash_vmpool_release(s->pool, vm, 0);
         s->served++;
     }
@@ -186,7 +187,8 @@ static void test_cycles(const struct engine *e, int count)
     ash_vmpool_stats(pool, &stats);
     is_int(wrong, 0, "many cycles, each with the right answer");
     is_int(grown, 0, "none of which finds a heap that has grown");
-    ok(stats.created == 1 && stats.mismatches == 0, "one VM, which is its image's like: %d cycles of %s", count, e->name);
+    ok(stats.created == 1 && stats.mismatches == 0, "one VM, which is its image's like: %d cycles of %s", count,
+       e->name);
     ash_vmpool_destroy(pool);
 }
 

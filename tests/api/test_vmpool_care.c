@@ -45,7 +45,8 @@ static void test_settings(void)
     errno = 0;
     ok(ash_vmpool_create("p", NULL, NULL, NULL) == NULL && errno == EINVAL, "EINVAL: no callbacks");
     errno = 0;
-    ok(ash_vmpool_create("p", &(struct ash_vm_ops){.enter = NULL}, NULL, NULL) == NULL && errno == EINVAL, "EINVAL: no init");
+    ok(ash_vmpool_create("p", &(struct ash_vm_ops){.enter = NULL}, NULL, NULL) == NULL && errno == EINVAL,
+       "EINVAL: no init");
     errno = 0;
     ok(ash_vmpool_create("a name of more than 31 characters", &bare_ops, NULL, NULL) == NULL && errno == EINVAL,
        "EINVAL: a long name");

@@ -23,8 +23,9 @@ static void hold(struct ash_vmpool *p, unsigned n)
 static void test_idle(unsigned flags)
 {
     struct host h = {.log = ""};
-    struct ash_vmpool *p = ash_vmpool_create(
-        "idle", &guest_ops, ASH_VMPOOL_CONFIG(.min = 2, .max = 8, .idle_trim_ns = 100 * (int64_t)MS, .flags = flags), &h);
+    struct ash_vmpool *p =
+        ash_vmpool_create("idle", &guest_ops,
+                          ASH_VMPOOL_CONFIG(.min = 2, .max = 8, .idle_trim_ns = 100 * (int64_t)MS, .flags = flags), &h);
     is_int((int)stats(p).idle, 2, "two VMs are made with the pool");
     hold(p, 6);
     is_int((int)stats(p).idle, 6, "six were in use at a time");
@@ -74,8 +75,8 @@ static void test_memory(void)
     pid_t child = fork();
     if (child == 0) {
         struct host h = {.log = ""};
-        struct ash_vmpool *p = ash_vmpool_create(
-            "memory", &guest_ops, ASH_VMPOOL_CONFIG(.heap_bytes = (size_t)1 << 30, .max = 8), &h);
+        struct ash_vmpool *p =
+            ash_vmpool_create("memory", &guest_ops, ASH_VMPOOL_CONFIG(.heap_bytes = (size_t)1 << 30, .max = 8), &h);
         struct ash_vm *vm = acquired(p), *none = NULL;
         struct rlimit limit = {(rlim_t)200 << 20, (rlim_t)200 << 20};
         setrlimit(RLIMIT_AS, &limit);
@@ -96,7 +97,8 @@ static void test_memory(void)
     if (child == 0) {
         ash_limit_set(4 << 20);
         errno = 0;
-        int wrong = ash_vmpool_create("none", &guest_ops, ASH_VMPOOL_CONFIG(.max = 65536), NULL) != NULL || errno != ENOMEM;
+        int wrong =
+            ash_vmpool_create("none", &guest_ops, ASH_VMPOOL_CONFIG(.max = 65536), NULL) != NULL || errno != ENOMEM;
         ash_limit_set(0);
         struct ash_vmpool *p = ash_vmpool_create("small", &guest_ops, NULL, NULL);
         _exit(wrong + (ash_vmpool_destroy(p) != 0));
@@ -232,15 +234,18 @@ static void test_figures(void)
         ash_vmpool_release(p, acquired(p), 0);
     struct ash_vmpool_stats s = stats(p), w = {.struct_size = sizeof w}, sum = {.struct_size = 0};
     ok(s.acquires == 1000 && s.hits == 999 && s.own == 999 && s.created == 1, "acquires, hits, own, created");
-    ok(s.create.count == 1 && s.create.total_ns > 1000 && s.create.max_ns == s.create.total_ns, "a creation is measured");
-    ok(s.reset.count >= 900 && s.reset.count <= 1100 && s.reset.p50_ns <= s.reset.p99_ns && s.reset.p99_ns <= s.reset.max_ns,
+    ok(s.create.count == 1 && s.create.total_ns > 1000 && s.create.max_ns == s.create.total_ns,
+       "a creation is measured");
+    ok(s.reset.count >= 900 && s.reset.count <= 1100 && s.reset.p50_ns <= s.reset.p99_ns &&
+           s.reset.p99_ns <= s.reset.max_ns,
        "resets are, by samples: %d", (int)s.reset.count);
     ok(s.release.total_ns >= s.reset.total_ns, "a release is longer than its reset");
     ok(s.acquire.count >= 900 && s.acquire.p50_ns > 0, "acquires are");
     for (unsigned i = 0; i <= 64; i++)
         if (ash_vmpool_worker_stats(p, i, &w) == 0)
             sum.acquires += w.acquires, sum.created += w.created, sum.reset.count += w.reset.count;
-    ok(sum.acquires == 1000 && sum.created == 1 && sum.reset.count == s.reset.count, "the workers' parts are the whole");
+    ok(sum.acquires == 1000 && sum.created == 1 && sum.reset.count == s.reset.count,
+       "the workers' parts are the whole");
     ok(s.image_bytes >= 32000, "its image is what it has: %d", (int)s.image_bytes);
     const char *text = dumped(p, 0);
     ok(strstr(text, "vmpool figures: 1 VMs, 1 idle") != NULL && strstr(text, "\n  worker ") != NULL &&
@@ -264,7 +269,8 @@ static int compile(void *arg, unsigned tier, void *user)
 /* The library's other things are in the statistics as well. */
 static void test_others(void)
 {
-    struct ash_tier *tier = ash_tier_create("js", ASH_TIER_CONFIG(.compile = compile, .calls = {10}, .cooldown_ns = {-1}));
+    struct ash_tier *tier =
+        ash_tier_create("js", ASH_TIER_CONFIG(.compile = compile, .calls = {10}, .cooldown_ns = {-1}));
     struct ash_callcache *calls = ash_callcache_create("pure", NULL);
     struct ash_artcache *artifacts = ash_artcache_create("code", NULL);
     struct ash_tier_fn *fn = ash_tier_register(tier, "f", NULL);

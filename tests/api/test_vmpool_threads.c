@@ -37,7 +37,8 @@ static void bad(struct shared *s)
 
 static void count_in(struct shared *s)
 {
-    unsigned n = __atomic_add_fetch(&s->inside, 1, __ATOMIC_RELAXED), most = __atomic_load_n(&s->most, __ATOMIC_RELAXED);
+    unsigned n = __atomic_add_fetch(&s->inside, 1, __ATOMIC_RELAXED),
+             most = __atomic_load_n(&s->most, __ATOMIC_RELAXED);
     while (most < n && !__atomic_compare_exchange_n(&s->most, &most, n, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
         ;
 }
@@ -80,10 +81,10 @@ static void test_stress(unsigned threads, unsigned max, unsigned flags, uint64_t
     struct shared s = {.rounds = 10000 / threads};
     struct worker w[THREADS_MOST];
     pthread_t thread[THREADS_MOST];
-    s.pool = ash_vmpool_create(
-        "stress", &bare_ops,
-        ASH_VMPOOL_CONFIG(.heap_bytes = 1 << 20, .min = max / 2, .max = max, .max_uses = 50, .verify_every = 16, .flags = flags),
-        NULL);
+    s.pool = ash_vmpool_create("stress", &bare_ops,
+                               ASH_VMPOOL_CONFIG(.heap_bytes = 1 << 20, .min = max / 2, .max = max, .max_uses = 50,
+                                                 .verify_every = 16, .flags = flags),
+                               NULL);
     for (unsigned i = 0; i < threads; i++) {
         w[i] = (struct worker){&s, seed * 1000 + i + 1};
         pthread_create(&thread[i], NULL, work, &w[i]);
@@ -91,7 +92,8 @@ static void test_stress(unsigned threads, unsigned max, unsigned flags, uint64_t
     for (unsigned i = 0; i < threads; i++)
         pthread_join(thread[i], NULL);
     struct ash_vmpool_stats t = stats(s.pool);
-    ok(s.wrong == 0, "%u threads, %u VMs, flags %u, seed %u: each has a VM as new for itself", threads, max, flags, (unsigned)seed);
+    ok(s.wrong == 0, "%u threads, %u VMs, flags %u, seed %u: each has a VM as new for itself", threads, max, flags,
+       (unsigned)seed);
     ok(s.most <= max && t.vms <= max && t.vms >= max / 2, "no more than there may be: %u, %d", s.most, (int)t.vms);
     ok(t.leased == 0 && t.waiting == 0 && t.idle == t.vms && t.created - t.destroyed == t.vms, "all came back");
     ok(t.acquires + t.timeouts == 10000 / threads * threads, "every acquire is counted");
@@ -193,7 +195,8 @@ static void test_forks(unsigned flags, unsigned children)
     struct worker w[3];
     pthread_t thread[3], looker;
     int good = 0;
-    s.pool = ash_vmpool_create("forks", &bare_ops, ASH_VMPOOL_CONFIG(.heap_bytes = 1 << 20, .max = 4, .flags = flags), NULL);
+    s.pool =
+        ash_vmpool_create("forks", &bare_ops, ASH_VMPOOL_CONFIG(.heap_bytes = 1 << 20, .max = 4, .flags = flags), NULL);
     stop = 0;
     pthread_create(&looker, NULL, look_on, &s);
     for (unsigned i = 0; i < 3; i++) {

@@ -92,7 +92,8 @@ static void guest_destroy(void *user, void *root)
     host_note(user, HEALTH, "d");
 }
 
-static const struct ash_vm_ops guest_ops = {guest_init, guest_enter, guest_leave, guest_reset, guest_health, guest_destroy};
+static const struct ash_vm_ops guest_ops = {guest_init,  guest_enter,  guest_leave,
+                                            guest_reset, guest_health, guest_destroy};
 static const struct ash_vm_ops bare_ops = {.init = guest_init};
 
 /* Changes everything; returns how much of it was not as it should be. */
