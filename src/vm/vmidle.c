@@ -23,9 +23,10 @@ ASH_INLINE uint64_t head_with(uint64_t head, uint32_t top)
     return ((head & ~VM_MASK) + TAG_NEXT) | top;
 }
 
-bool vmidle_init(struct vmidle *v, unsigned n)
+bool vmidle_init(struct vmidle *v, unsigned n, unsigned lines)
 {
     memset(v, 0, sizeof *v);
+    v->lines = lines;
     v->below = ash_calloc(n + 1, sizeof *v->below);
     return v->below != NULL;
 }
@@ -49,7 +50,7 @@ static bool push(struct vmidle *v, uint32_t vm)
 bool vmidle_put(struct vmidle *v, unsigned line, uint32_t vm)
 {
     uint32_t seen = VMIDLE_NONE;
-    if (ASH_UNLIKELY(line == TALLY_LINES))
+    if (ASH_UNLIKELY(line >= v->lines))
         return push(v, vm);
     /* release: the VM; pairs with take_from */
     if (ASH_LIKELY(cas_strong_release(&v->own[line].vm, &seen, vm)))
@@ -68,7 +69,7 @@ ASH_INLINE uint32_t take_from(_Atomic(uint32_t) *place)
 
 uint32_t vmidle_take_own(struct vmidle *v, unsigned line)
 {
-    return line < TALLY_LINES ? take_from(&v->own[line].vm) : VMIDLE_NONE;
+    return line < v->lines ? take_from(&v->own[line].vm) : VMIDLE_NONE;
 }
 
 uint32_t vmidle_pop(struct vmidle *v)
@@ -91,7 +92,7 @@ uint32_t vmidle_peek(const struct vmidle *v, unsigned line)
 uint32_t vmidle_take_any(struct vmidle *v)
 {
     uint32_t vm = vmidle_pop(v);
-    for (unsigned line = 0; vm == VMIDLE_NONE && line < TALLY_LINES; line++)
+    for (unsigned line = 0; vm == VMIDLE_NONE && line < v->lines; line++)
         vm = take_from(&v->own[line].vm);
     return vm;
 }
@@ -111,7 +112,7 @@ uint32_t vmidle_want(struct vmidle *v)
     uint32_t vm;
     while ((vm = want_stack(v)) == VMIDLE_NONE && top_of(load_relaxed(&v->head)) != VMIDLE_WANTED)
         ;
-    for (unsigned line = 0; vm == VMIDLE_NONE && line < TALLY_LINES; line++)
+    for (unsigned line = 0; vm == VMIDLE_NONE && line < v->lines; line++)
         vm = exchange_acquire(&v->own[line].vm, VMIDLE_WANTED); /* pairs with vmidle_put */
     if (vm != VMIDLE_NONE)
         vmidle_unwant(v);
@@ -120,7 +121,7 @@ uint32_t vmidle_want(struct vmidle *v)
 
 void vmidle_unwant(struct vmidle *v)
 {
-    for (unsigned line = 0; line < TALLY_LINES; line++) {
+    for (unsigned line = 0; line < v->lines; line++) {
         uint32_t wanted = VMIDLE_WANTED;
         cas_strong_relaxed(&v->own[line].vm, &wanted, VMIDLE_NONE);
     }

@@ -29,10 +29,11 @@ struct vmidle {
         ASH_LINE_ALIGNED _Atomic(uint32_t) vm; /* atomic: VM, NONE or WANTED; see rule 2 */
     } own[TALLY_LINES];
     _Atomic(uint32_t) *below; /* atomic: for each VM on the stack the one below; under `head` */
+    unsigned lines;           /* const: own places in use */
 };
 
-/* For VMs 1 to n; false: no memory. */
-bool vmidle_init(struct vmidle *v, unsigned n);
+/* For VMs 1 to n, and threads of the first `lines` lines; false: no memory. */
+bool vmidle_init(struct vmidle *v, unsigned n, unsigned lines);
 void vmidle_fini(struct vmidle *v);
 
 /*

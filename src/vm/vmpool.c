@@ -133,12 +133,6 @@ static void idle_give(struct ash_vm *vm, unsigned line)
     }
 }
 
-/* Its line for vmidle. */
-static unsigned sticky_line(const struct ash_vmpool *p)
-{
-    return (p->config.flags & ASH_VM_STICKY) != 0 ? tally_line() : TALLY_LINES;
-}
-
 /* Fills a slot that is the caller's and BUSY; if that fails, it is somebody else's turn. */
 static int slot_fill(struct ash_vm *vm)
 {
@@ -207,7 +201,7 @@ int vmpool_acquire(struct ash_vmpool *p, struct ash_vm **out, int64_t timeout_ns
 {
     struct vmworker *w = self(p);
     uint64_t from = vmcount_sampled(w) ? os_clock_ns() : 0, weight = VMTIME_SAMPLE;
-    struct ash_vm *vm = vm_of(p, vmidle_take_own(&p->idle, sticky_line(p)));
+    struct ash_vm *vm = vm_of(p, vmidle_take_own(&p->idle, tally_line()));
     bool own = vm != NULL, hit = true;
     if (!own)
         vm = vm_of(p, vmidle_pop(&p->idle));
@@ -260,7 +254,7 @@ void vmpool_release(struct ash_vm *vm, bool poisoned)
     }
     if (p->config.idle_trim_ns > 0)
         store_relaxed(&vm->idle_ms, os_clock_ms());
-    idle_give(vm, sticky_line(p));
+    idle_give(vm, tally_line());
     if (!sampled)
         return;
     uint64_t now = os_clock_ns();
@@ -316,7 +310,7 @@ static struct ash_vm *sweep_collect(struct ash_vmpool *p, uint64_t now_ms, uint6
         vm->also = off;
         off = vm;
     }
-    for (unsigned line = 0; line < TALLY_LINES; line++) {
+    for (unsigned line = 0; line < p->idle.lines; line++) {
         vm = vm_of(p, vmidle_peek(&p->idle, line));
         if (vm == NULL || !is_old(vm, now_ms, idle_ms))
             continue;

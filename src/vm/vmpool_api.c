@@ -188,7 +188,8 @@ static bool pool_init(struct ash_vmpool *p)
     p->fork = (struct os_fork){.hold = vmpool_hold, .release = vmpool_unhold};
     p->vm = ash_aligned_alloc(ASH_CACHE_LINE, max * sizeof *p->vm);
     p->vacant = ash_malloc(max * sizeof *p->vacant);
-    if (!vmidle_init(&p->idle, max) || p->vm == NULL || p->vacant == NULL)
+    unsigned lines = (p->config.flags & ASH_VM_STICKY) != 0 ? TALLY_LINES : 0;
+    if (!vmidle_init(&p->idle, max, lines) || p->vm == NULL || p->vacant == NULL)
         return false;
     memset(p->vm, 0, max * sizeof *p->vm);
     for (unsigned i = 0; i < max; i++) {
