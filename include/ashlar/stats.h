@@ -126,6 +126,43 @@ int ash_stats_class(unsigned cls, struct ash_class_stats *out);
  */
 int ash_stats_dump(int fd, enum ash_format format);
 
+/*
+ * Named things of the program's own, shown with the statistics in every format: a table behind the
+ * classes, an array in JSON, ashlar_SINGULAR_COLUMN{name="N"} for Prometheus. libashlar-layers
+ * shows its pools and caches this way.
+ */
+enum { ASH_STATS_NAME = 32, ASH_STATS_VALUES = 20 };
+
+enum ash_stats_type { ASH_STATS_COUNTER, ASH_STATS_GAUGE };
+enum ash_stats_unit { ASH_STATS_COUNT, ASH_STATS_BYTES, ASH_STATS_NS };
+
+struct ash_stats_column {
+    const char *name; /* lower case letters, digits, underscores */
+    const char *help; /* a sentence */
+    enum ash_stats_type type;
+    enum ash_stats_unit unit;
+};
+
+struct ash_stats_kind {
+    const char *plural;   /* written as a column's name is: the table's heading, the array's name */
+    const char *singular; /* in Prometheus names */
+    const struct ash_stats_column *columns;
+    size_t count; /* of columns, 1 to ASH_STATS_VALUES */
+    /*
+     * Reads a thing from `*at` on, which is 0 at first, into `name` (printable ASCII without quotes
+     * and backslashes, NUL-terminated) and a value for each column, and sets `*at` behind it: 1, or
+     * 0 when there is none. It may be called at any time by any thread, in a signal handler too,
+     * so it takes no lock and allocates nothing.
+     */
+    int (*next)(size_t *at, char name[ASH_STATS_NAME], uint64_t values[ASH_STATS_VALUES]);
+};
+
+/*
+ * Adds a kind of things for the life of the process; `kind` and all it points to stay. Once for
+ * each. 0, -EINVAL when it is not as described above, or -ENOMEM.
+ */
+int ash_stats_add(const struct ash_stats_kind *kind);
+
 #ifdef __cplusplus
 }
 #endif

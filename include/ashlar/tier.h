@@ -34,7 +34,7 @@
  *    may be overstepped by that much of the function's running.
  *  - Generated code may count by itself: raise `calls`, and call ash_tier_hot when it has reached
  *    `limit`, which is what ash_tier_hit does.
- *  - Functions are listed by ash_tier_dump, not in the statistics of the allocator.
+ *  - Functions are listed by ash_tier_dump; the statistics of the allocator show the sums.
  */
 #ifndef ASHLAR_TIER_H
 #define ASHLAR_TIER_H

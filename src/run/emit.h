@@ -46,7 +46,18 @@ struct emit_kind {
     /* Reads the first thing from `*at` on and sets `*at` behind it; false: there is none. */
     bool (*next)(size_t *at, struct emit_row *row);
     struct emit_kind *link; /* const after emit_kind_add */
+    /* Instead of `next`, for kinds of ash_stats_add. */
+    const struct ash_stats_kind *outer;
 };
+
+_Static_assert((int)EMIT_NAME == (int)ASH_STATS_NAME && (int)EMIT_VALUES == (int)ASH_STATS_VALUES,
+               "a row of ash_stats_add's is one of emit's");
+
+ASH_INLINE bool emit_next(const struct emit_kind *kind, size_t *at, struct emit_row *row)
+{
+    return kind->outer == NULL ? kind->next(at, row)
+                               : kind->outer->next(at, row->name, row->values) != 0;
+}
 
 /* `kind` is kept for ever. Any thread; twice for the same kind is once. */
 void emit_kind_add(struct emit_kind *kind);

@@ -32,7 +32,7 @@ static void put_kind(struct fmt *f, const struct emit_kind *kind)
     struct emit_row row;
     fmt_printf(f, ",\n  \"%s\": [", kind->plural);
     const char *before = "\n    ";
-    for (size_t at = 0; kind->next(&at, &row); before = ",\n    ") {
+    for (size_t at = 0; emit_next(kind, &at, &row); before = ",\n    ") {
         fmt_printf(f, "%s{\"name\": \"%s\"", before, row.name);
         put_fields(f, kind->columns, kind->count, row.values);
     }

@@ -64,7 +64,7 @@ static void put_kind_column(struct fmt *f, const struct emit_kind *kind,
     metric_name(name, group, stat);
     put_header(f, name, stat);
     struct emit_row row;
-    for (size_t at = 0; kind->next(&at, &row);) {
+    for (size_t at = 0; emit_next(kind, &at, &row);) {
         fmt_printf(f, "%s{name=\"%s\"}", name, row.name);
         put_value(f, stat, stat_value(stat, row.values));
     }

@@ -162,7 +162,7 @@ static void put_kind(struct fmt *f, const struct emit_kind *kind)
 {
     struct emit_row row;
     size_t at = 0;
-    if (!kind->next(&at, &row))
+    if (!emit_next(kind, &at, &row))
         return;
     fmt_printf(f, "\n  %-*s", EMIT_NAME - 1, kind->plural);
     for (size_t i = 0; i < kind->count; i++)
@@ -172,7 +172,7 @@ static void put_kind(struct fmt *f, const struct emit_kind *kind)
         for (size_t i = 0; i < kind->count; i++)
             fmt_printf(f, " %*s", width(&kind->columns[i]),
                        value(&kind->columns[i], stat_value(&kind->columns[i], row.values)).s);
-    } while (kind->next(&at, &row));
+    } while (emit_next(kind, &at, &row));
     fmt_printf(f, "\n");
 }
 

@@ -23,6 +23,7 @@
 #include "os/os_fork.h"
 #include "vm/artdisk.h"
 #include "vm/artindex.h"
+#include "vm/shown.h"
 #include "vm/tally.h"
 
 #include <errno.h>
@@ -51,6 +52,7 @@ struct ash_artcache {
     _Atomic(uint64_t) bytes;    /* atomic: of what is READY in the index */
     _Atomic(uint64_t) timeouts; /* atomic: a count; the others are in the tally */
     struct os_fork fork;
+    struct shown *shown; /* const; NULL: there was no memory for it */
     char name[NAME_CAP]; /* const */
     struct artindex index;
     struct tally tally;
@@ -320,6 +322,41 @@ static int cache_init(struct ash_artcache *c, const struct ash_artcache_config *
     return status == 0 ? os_fork_add(&c->fork) : status;
 }
 
+/* What can be read without a lock. */
+static const struct ash_stats_column columns[] = {
+    SHOWN_COLUMN("hits", COUNTER, COUNT, "Artifacts found in memory."),
+    SHOWN_COLUMN("shared", COUNTER, COUNT, "Artifacts that another caller was making."),
+    SHOWN_COLUMN("disk_hits", COUNTER, COUNT, "Artifacts found on disk."),
+    SHOWN_COLUMN("builds", COUNTER, COUNT, "Artifacts built."),
+    SHOWN_COLUMN("failures", COUNTER, COUNT, "Builds that failed."),
+    SHOWN_COLUMN("evictions", COUNTER, COUNT, "Artifacts dropped from memory."),
+    SHOWN_COLUMN("in_use", GAUGE, COUNT, "Artifacts not released yet."),
+    SHOWN_COLUMN("bytes", GAUGE, BYTES, "Artifacts in memory."),
+    SHOWN_COLUMN("damaged", COUNTER, COUNT, "Files that could not be used."),
+    SHOWN_COLUMN("disk_errors", COUNTER, COUNT, "Files that could not be written or read."),
+};
+
+/* Slices that were not released yet. */
+static uint64_t in_use(const struct ash_artcache *c)
+{
+    uint64_t released = tally_sum(&c->tally, COUNT_RELEASED); /* first: never more than taken */
+    return tally_sum(&c->tally, COUNT_TAKEN) - released;
+}
+
+static void read_values(const void *cache, uint64_t *values)
+{
+    const struct ash_artcache *c = cache;
+    for (unsigned i = COUNT_HIT; i <= COUNT_FAILED; i++)
+        values[i] = tally_sum(&c->tally, i);
+    values[5] = tally_sum(&c->tally, COUNT_EVICTED);
+    values[6] = in_use(c);
+    values[7] = load_relaxed(&c->index.bytes);
+    values[8] = load_relaxed(&c->disk.damaged);
+    values[9] = load_relaxed(&c->disk.errors);
+}
+
+SHOWN_KIND(kind, "artcaches", "artcache", columns, read_values)
+
 ASH_API struct ash_artcache *ash_artcache_create(const char *name,
                                                  const struct ash_artcache_config *config)
 {
@@ -341,14 +378,8 @@ ASH_API struct ash_artcache *ash_artcache_create(const char *name,
         errno = -status;
         return NULL;
     }
+    c->shown = shown_open(&kind, c->name, c);
     return c;
-}
-
-/* Slices that were not released yet. */
-static uint64_t in_use(const struct ash_artcache *c)
-{
-    uint64_t released = tally_sum(&c->tally, COUNT_RELEASED); /* first: never more than taken */
-    return tally_sum(&c->tally, COUNT_TAKEN) - released;
 }
 
 ASH_API int ash_artcache_destroy(struct ash_artcache *c)
@@ -358,8 +389,10 @@ ASH_API int ash_artcache_destroy(struct ash_artcache *c)
     size_t ready, count = artindex_count(&c->index, &ready);
     if (in_use(c) > 0 || ready != count) /* those that are not are being made */
         return -EBUSY;
+    bool unread = shown_close(c->shown);
     os_fork_remove(&c->fork);
-    cache_free(c);
+    if (unread)
+        cache_free(c);
     return 0;
 }
 

@@ -16,6 +16,7 @@
 #include "os/os_fork.h"
 #include "os/os_mem.h"
 #include "vm/ringlog.h"
+#include "vm/shown.h"
 #include "vm/tally.h"
 
 #include <errno.h>
@@ -41,6 +42,7 @@ struct ash_callcache {
     uint64_t ttl_ms;     /* const: FOR_EVER for none */
     char name[NAME_CAP]; /* const */
     struct os_fork fork;
+    struct shown *shown; /* const; NULL: there was no memory for it */
     struct tally tally;
     struct ringlog shard[];
 };
@@ -197,6 +199,24 @@ static void cache_free(struct ash_callcache *c, size_t shards)
     ash_free(c);
 }
 
+/* What can be read without a lock, in the order of enum count. */
+static const struct ash_stats_column columns[] = {
+    SHOWN_COLUMN("hits", COUNTER, COUNT, "Results that were found."),
+    SHOWN_COLUMN("misses", COUNTER, COUNT, "Results that were not."),
+    SHOWN_COLUMN("expired", COUNTER, COUNT, "Of the misses, those whose time was over."),
+    SHOWN_COLUMN("puts", COUNTER, COUNT, "Results kept."),
+    SHOWN_COLUMN("refused", COUNTER, COUNT, "Results that were too large."),
+};
+
+static void read_values(const void *cache, uint64_t *values)
+{
+    const struct ash_callcache *c = cache;
+    for (unsigned i = 0; i < ASH_COUNT(columns); i++)
+        values[i] = tally_sum(&c->tally, i);
+}
+
+SHOWN_KIND(kind, "callcaches", "callcache", columns, read_values)
+
 ASH_API struct ash_callcache *ash_callcache_create(const char *name,
                                                    const struct ash_callcache_config *config)
 {
@@ -225,6 +245,7 @@ ASH_API struct ash_callcache *ash_callcache_create(const char *name,
         errno = ENOMEM;
         return NULL;
     }
+    c->shown = shown_open(&kind, c->name, c);
     return c;
 }
 
@@ -232,8 +253,10 @@ ASH_API int ash_callcache_destroy(struct ash_callcache *c)
 {
     if (c == NULL)
         return -EINVAL;
+    bool unread = shown_close(c->shown);
     os_fork_remove(&c->fork);
-    cache_free(c, c->shard_mask + 1);
+    if (unread)
+        cache_free(c, c->shard_mask + 1);
     return 0;
 }
 

@@ -29,6 +29,7 @@
 #include "os/os_file.h"
 #include "os/os_fork.h"
 #include "os/os_lock.h"
+#include "vm/shown.h"
 
 #include <errno.h>
 
@@ -65,6 +66,7 @@ struct ash_tier {
     struct ash_tier_config config;                               /* const, defaults filled in */
     _Atomic(uint64_t) transitions, failures, refused, demotions; /* atomic: counts */
     struct os_fork fork;
+    struct shown *shown; /* const; NULL: there was no memory for it */
     char name[NAME_CAP]; /* const */
 };
 
@@ -250,6 +252,25 @@ static bool config_complete(struct ash_tier_config *config)
     return true;
 }
 
+/* What can be read without the lock. */
+static const struct ash_stats_column columns[] = {
+    SHOWN_COLUMN("transitions", COUNTER, COUNT, "Compilations that succeeded."),
+    SHOWN_COLUMN("failures", COUNTER, COUNT, "Compilations that did not."),
+    SHOWN_COLUMN("refused", COUNTER, COUNT, "Compilations that no executor took."),
+    SHOWN_COLUMN("demotions", COUNTER, COUNT, "Functions put back into a lower tier."),
+};
+
+static void read_values(const void *tier, uint64_t *values)
+{
+    const struct ash_tier *set = tier;
+    values[0] = load_relaxed(&set->transitions);
+    values[1] = load_relaxed(&set->failures);
+    values[2] = load_relaxed(&set->refused);
+    values[3] = load_relaxed(&set->demotions);
+}
+
+SHOWN_KIND(kind, "tiers", "tier", columns, read_values)
+
 ASH_API struct ash_tier *ash_tier_create(const char *name, const struct ash_tier_config *config)
 {
     struct ash_tier_config read;
@@ -270,6 +291,7 @@ ASH_API struct ash_tier *ash_tier_create(const char *name, const struct ash_tier
         errno = ENOMEM;
         return NULL;
     }
+    set->shown = shown_open(&kind, set->name, set);
     return set;
 }
 
@@ -284,12 +306,14 @@ ASH_API int ash_tier_destroy(struct ash_tier *set)
     os_unlock(&set->lock);
     if (busy)
         return -EBUSY;
+    bool unread = shown_close(set->shown);
     os_fork_remove(&set->fork);
     for (struct fn *f = set->first, *next; f != NULL; f = next) {
         next = f->next;
         ash_free(f);
     }
-    ash_free(set);
+    if (unread)
+        ash_free(set);
     return 0;
 }
 

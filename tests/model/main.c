@@ -136,6 +136,7 @@ int main(int argc, char **argv)
     scenarios_gather(arena_scenarios, argv + i, full);
     scenarios_gather(depot_scenarios, argv + i, full);
     scenarios_gather(ringlog_scenarios, argv + i, full);
+    scenarios_gather(vmidle_scenarios, argv + i, full);
     if (all)
         litmus_test(full ? 400 : 40);
     for (unsigned k = 0; k < scenario_count; k++)

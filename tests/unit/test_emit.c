@@ -305,6 +305,49 @@ static void test_kinds(void)
     empty = false;
 }
 
+/* ---- kinds of a program ---- */
+
+static int next_pump(size_t *at, char name[ASH_STATS_NAME], uint64_t values[ASH_STATS_VALUES])
+{
+    if (*at > 0)
+        return 0;
+    strcpy(name, "north");
+    values[0] = 7;
+    values[1] = 4096;
+    *at = 1;
+    return 1;
+}
+
+static const struct ash_stats_column pump_columns[] = {
+    {"strokes", "Strokes made.", ASH_STATS_COUNTER, ASH_STATS_COUNT},
+    {"tank_bytes", "What it holds.", ASH_STATS_GAUGE, ASH_STATS_BYTES},
+};
+
+static void test_outer_kinds(void)
+{
+    static const struct ash_stats_kind pumps = {"pumps", "pump", pump_columns, 2, next_pump};
+    struct ash_stats_column wrong = {"Strokes", "Strokes made.", ASH_STATS_COUNTER, ASH_STATS_COUNT};
+    struct ash_stats_kind bad[] = {
+        {NULL, "pump", pump_columns, 2, next_pump},    {"pumps", "a pump", pump_columns, 2, next_pump},
+        {"pumps", "pump", pump_columns, 0, next_pump}, {"pumps", "pump", pump_columns, 21, next_pump},
+        {"pumps", "pump", pump_columns, 2, NULL},      {"pumps", "pump", &wrong, 1, next_pump},
+    };
+    for (size_t i = 0; i < ASH_COUNT(bad); i++)
+        is_int(ash_stats_add(&bad[i]), -EINVAL, "a kind that cannot be shown");
+    is_int(ash_stats_add(NULL), -EINVAL, "none");
+    is_int(ash_stats_add(&pumps), 0, "a program's own kind");
+    is_int(dump_text(ASH_JSON), 0, "JSON");
+    ok(json_value(text) != NULL && strstr(text, "\"pumps\": [\n    {\"name\": \"north\", \"strokes\": 7, "
+                                                "\"tank_bytes\": 4096}\n  ]") != NULL,
+       "has it");
+    is_int(dump_text(ASH_PROMETHEUS), 0, "Prometheus text");
+    ok(strstr(text, "ashlar_pump_strokes_total{name=\"north\"} 7\n") != NULL &&
+           strstr(text, "ashlar_pump_tank_bytes{name=\"north\"} 4096\n") != NULL,
+       "has it");
+    is_int(dump_text(ASH_TEXT), 0, "the table");
+    ok(strstr(text, "\n  pumps ") != NULL && strstr(text, "\n  north ") != NULL && strstr(text, "4.0 KiB") != NULL, "has it");
+}
+
 int main(void)
 {
     test_json("with every field different");
@@ -315,5 +358,6 @@ int main(void)
     test_errors();
     test_pipe();
     test_kinds();
+    test_outer_kinds();
     return tap_done();
 }

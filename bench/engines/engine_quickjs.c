@@ -1,0 +1,132 @@
+#include "engines.h"
+
+#include <quickjs.h>
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef QUICKJS_NG
+static const JSMallocFunctions functions = ASH_HEAP_QUICKJS_NG;
+#else
+static const JSMallocFunctions functions = ASH_HEAP_QUICKJS;
+#endif
+
+/* It lies in the heap, too. */
+struct js {
+    JSRuntime *runtime;
+    JSContext *context;
+    JSValue handle;
+    struct ash_heap *heap;
+};
+
+static int show(JSContext *c, JSValue v, char *out, size_t cap)
+{
+    bool wrong = JS_IsException(v);
+    JSValue shown = wrong ? JS_GetException(c) : v;
+    const char *text = JS_ToCString(c, shown);
+    snprintf(out, cap, "%s", text != NULL ? text : "not enough memory");
+    JS_FreeCString(c, text);
+    JS_FreeValue(c, shown);
+    return wrong ? -1 : 0;
+}
+
+static int engine_run(void *root, const char *program, char *out, size_t cap)
+{
+    struct js *js = root;
+    JSValue v = JS_Eval(js->context, program, strlen(program), "program", JS_EVAL_TYPE_GLOBAL);
+    return show(js->context, v, out, cap);
+}
+
+static void engine_close(void *root)
+{
+    struct js *js = root;
+    JS_FreeValue(js->context, js->handle);
+    JS_FreeContext(js->context);
+    JS_FreeRuntime(js->runtime);
+    if (js->heap != NULL)
+        ash_heap_free(js->heap, js);
+    else
+        free(js);
+}
+
+static bool start(struct js *js)
+{
+    js->runtime = js->heap != NULL ? JS_NewRuntime2(&functions, js->heap) : JS_NewRuntime();
+    if (js->runtime == NULL)
+        return false;
+    js->context = JS_NewContext(js->runtime);
+    if (js->context == NULL)
+        JS_FreeRuntime(js->runtime);
+    return js->context != NULL;
+}
+
+static void *engine_open(struct ash_heap *heap, const char *script)
+{
+    char program[1024];
+    struct js *js = heap != NULL ? ash_heap_malloc(heap, sizeof *js) : malloc(sizeof *js);
+    if (js == NULL)
+        return NULL;
+    js->heap = heap;
+    if (!start(js)) {
+        if (heap == NULL)
+            free(js);
+        return NULL;
+    }
+    int n = snprintf(program, sizeof program, "(function(row) { %s })", script);
+    js->handle = JS_UNDEFINED;
+    if (n < (int)sizeof program)
+        js->handle = JS_Eval(js->context, program, (size_t)n, "script", JS_EVAL_TYPE_GLOBAL);
+    if (JS_IsFunction(js->context, js->handle))
+        return js;
+    engine_close(js);
+    return NULL;
+}
+
+static void engine_enter(void *root)
+{
+    JS_UpdateStackTop(((struct js *)root)->runtime);
+}
+
+static int engine_call(void *root, const char *row, size_t n, char *out, size_t cap)
+{
+    struct js *js = root;
+    JSValue arg = JS_NewStringLen(js->context, row, n);
+    JSValue v = JS_Call(js->context, js->handle, JS_UNDEFINED, 1, &arg);
+    JS_FreeValue(js->context, arg);
+    return show(js->context, v, out, cap);
+}
+
+/* Of the engine that runs in this thread. */
+static __thread void (*ticker)(void);
+
+static int interrupt(JSRuntime *runtime, void *opaque)
+{
+    (void)runtime, (void)opaque;
+    ticker();
+    return 0;
+}
+
+static void engine_on_tick(void *root, void (*tick)(void))
+{
+    ticker = tick;
+    JS_SetInterruptHandler(((struct js *)root)->runtime, tick != NULL ? interrupt : NULL, NULL);
+}
+
+const struct engine engine_quickjs = {
+    .name = "quickjs",
+    .extract = "return JSON.parse(row).value",
+    .spoil = "globalThis.leak = 1; Array.prototype.poison = 2; Promise.resolve().then(() => { "
+             "globalThis.job = 3 }); JSON = null",
+    .spoiled = "typeof leak + ' ' + typeof [].poison + ' ' + typeof job + ' ' + typeof JSON.parse",
+    .clean = "undefined undefined undefined function",
+    .endless = "var t = []; for (let i = 0;; i++) t[i % 1000] = { i, s: 'v' + i }",
+    .hungry = "var t = []; for (;;) t.push('x'.repeat(1000) + t.length)",
+    .open = engine_open,
+    .close = engine_close,
+    .enter = engine_enter,
+    .call = engine_call,
+    .run = engine_run,
+    .on_tick = engine_on_tick,
+};
