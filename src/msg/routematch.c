@@ -1,114 +1,161 @@
 /*
  * Matching. One body, route_find, is compiled into each function below with its last arguments
- * constant: paths shorter than 16 bytes are held in registers, since loads of eight bytes would
- * read beyond them; and the plain form does not fold case.
+ * constant: paths of less than 16 bytes are held in registers, since loads of eight bytes would
+ * read beyond them; those of less than 64 have all their slashes in one word; and the plain form
+ * does not fold case.
  */
 #include "msg/routes.h"
 #include "msg/words.h"
 
 #include <errno.h>
+#include <string.h>
 
-struct view {
+enum span { SPAN_16 = 16, SPAN_64 = 64, SPAN_ANY };
+
+/* A path and the segment [from, to) of it, `from` = len + 1 behind the last. */
+struct walk {
     const char *path;
-    const char *end;
-    unsigned __int128 all; /* a short path, filled up with zeroes */
+    size_t len;
+    size_t from, to;
+    size_t window;      /* `slashes` are of the 64 bytes from here on; 0 but for SPAN_ANY */
+    uint64_t slashes;   /* bit i: byte i, not before `from`, is one; the path's end is too */
+    uint64_t low, high; /* SPAN_16: the path, filled up with zeroes */
 };
 
-/* Eight bytes from `p` on; what lies beyond the path is undefined or zero. */
-ASH_INLINE uint64_t view_word(const struct view *v, const char *p, bool shorter)
+/* The slashes of the window. Loads go back to bytes before it, never beyond the path. */
+ASH_INLINE uint64_t window_slashes(const struct walk *w, enum span span)
 {
-    if (shorter)
-        return (uint64_t)(v->all >> 8 * (p - v->path));
-    const char *last = v->end - 8, *from = p < last ? p : last;
-    return word_at(from) >> (8 * (p - from) & 63);
-}
-
-/* Bit i is set where byte `from` + i is a slash, for the next 64 bytes at most. */
-ASH_INLINE uint64_t view_slashes(const struct view *v, size_t from, bool shorter)
-{
-    if (shorter)
-        return slashes_words((uint64_t)v->all, (uint64_t)(v->all >> 64));
-    size_t len = size_min((size_t)(v->end - v->path) - from, 64), i = 0;
-    const char *p = v->path + from;
-    uint64_t bits = 0;
-    for (; i + 16 <= len; i += 16)
+    size_t left = w->len - w->window, n = size_min(left, 64), i = 0;
+    uint64_t bits = span != SPAN_ANY || left < 64 ? (uint64_t)1 << left : 0;
+    if (span == SPAN_16)
+        return bits | slashes_words(w->low, w->high);
+    const char *p = w->path + w->window;
+    for (; i + 16 <= n; i += 16)
         bits |= slashes_16(p + i) << i;
-    if (i < len) /* the last 16 bytes, of which the first were seen */
-        bits |= slashes_16(p + len - 16) >> (16 - (len - i)) << i;
+    if (i < n)
+        bits |= slashes_16(p + n - 16) >> (16 - (n - i)) << i;
     return bits;
 }
 
-/*
- * Where segments begin, `begin[0]` being given: `begin[k + 1] - 1` is the end of segment k. Returns
- * how many there are, `most` if there are more.
- */
-ASH_INLINE unsigned view_split(const struct view *v, const char **begin, unsigned most,
-                               bool shorter)
+/* Finds the end of the segment at `from`. */
+ASH_INLINE void walk_find(struct walk *w, enum span span)
 {
-    size_t len = (size_t)(v->end - v->path), skip = (size_t)(begin[0] - v->path);
-    unsigned n = 0;
-    for (size_t from = 0; from < len; from += 64, skip = 0)
-        for (uint64_t bits = view_slashes(v, from, shorter) >> skip << skip; bits != 0;
-             bits &= bits - 1) {
-            begin[++n] = v->path + from + __builtin_ctzll(bits) + 1;
-            if (n == most)
-                return n;
-        }
-    begin[++n] = v->end + 1;
-    return n;
+    while (span == SPAN_ANY && w->slashes == 0) {
+        w->window += 64;
+        w->slashes = window_slashes(w, span);
+    }
+    w->to = w->window + (size_t)__builtin_ctzll(w->slashes);
 }
 
-/* A segment of the path, as nodes are compared with it. */
+ASH_INLINE void walk_next(struct walk *w)
+{
+    w->from = w->to + 1;
+    w->slashes &= w->slashes - 1;
+}
+
+ASH_INLINE void walk_start(struct walk *w, size_t from, enum span span)
+{
+    w->from = from;
+    w->window = span == SPAN_ANY ? from & ~(size_t)63 : 0;
+    w->slashes = window_slashes(w, span) >> (from & 63) << (from & 63);
+}
+
+ASH_INLINE void walk_begin(struct walk *w, enum span span)
+{
+    if (span == SPAN_16 && w->len >= 8) {
+        w->low = word_at(w->path);
+        w->high = word_at(w->path + w->len - 8) >> 4 * (16 - w->len) >> 4 * (16 - w->len);
+    } else if (span == SPAN_16)
+        w->low = hash_tail((const unsigned char *)w->path, w->len);
+    walk_start(w, w->path[0] == '/', span);
+}
+
+/* Where segment number `k` begins, which there is. Out of the way, since few paths go back. */
+static ASH_NOINLINE size_t segment_begin(const char *path, size_t len, unsigned k)
+{
+    size_t from = path[0] == '/';
+    while (k-- > 0)
+        from = (size_t)((const char *)memchr(path + from, '/', len - from) - path) + 1;
+    return from;
+}
+
+/* Goes back to segment number `k`. */
+ASH_INLINE void walk_back(struct walk *w, unsigned k, enum span span)
+{
+    walk_start(w, segment_begin(w->path, w->len, k), span);
+    walk_find(w, span);
+}
+
+/* text_equal where it is seldom needed. */
+static ASH_NOINLINE bool text_equal_far(const char *text, const char *own, size_t n, bool fold)
+{
+    return text_equal(text, own, n, fold);
+}
+
+/* The segment as nodes hold it: see struct node. */
 struct segment {
-    const char *text;
-    size_t len;
-    uint64_t head; /* its first eight bytes, filled up with zeroes; folded, as the others */
-    uint64_t tail; /* its last eight if there are more, or zero */
-    uint64_t hash;
+    uint64_t head, tail;
 };
 
-ASH_INLINE bool node_is_text(const struct routes *t, const struct node *n, const struct segment *s,
-                             bool fold)
+ASH_INLINE struct segment walk_segment(const struct walk *w, enum span span, bool fold)
 {
-    if (n->head != s->head || n->tail != s->tail || n->len != s->len)
-        return false;
-    return s->len <= 16 || text_equal(s->text, (const char *)t + n->text, s->len, fold);
+    const char *end = w->path + w->to;
+    size_t n = w->to - w->from;
+    struct segment s = {.tail = n};
+    if (n > 8) {
+        s.head = word_at(w->path + w->from);
+        s.tail = word_at(end - 8);
+        s.tail = fold ? word_lower(s.tail) : s.tail;
+    } else if (span == SPAN_16)
+        s.head = word_head(word_from(w->low, w->high, w->from), n);
+    else if (w->to >= 8) /* the eight bytes before its end; in two steps, since n may be 0 */
+        s.head = word_at(end - 8) >> 4 * (8 - n) >> 4 * (8 - n);
+    else
+        s.head = word_head(word_at(w->path) >> 8 * w->from, n);
+    s.head = fold ? word_lower(s.head) : s.head;
+    return s;
 }
 
 /* The child that is the segment's text, or NULL. */
 ASH_INLINE const struct node *node_child(const struct routes *t, const struct node *n,
-                                         const struct segment *s, bool fold, uint64_t *steps)
+                                         const struct walk *w, enum span span, bool fold,
+                                         uint64_t *steps)
 {
+    struct segment s = walk_segment(w, span, fold);
     const uint32_t *slots = (const uint32_t *)(const void *)((const char *)t + n->slots);
-    for (uint32_t at = slots[s->hash >> n->shift & n->mask]; at != 0;) {
+    size_t len = w->to - w->from;
+    uint32_t at = slots[routes_hash(s.head, s.tail) >> n->shift & n->mask];
+    for (; at != 0; at = routes_node(t, at)->chain) {
         const struct node *child = routes_node(t, at);
         if (steps != NULL)
             ++*steps;
-        if (node_is_text(t, child, s, fold))
+        if (child->head != s.head || child->tail != s.tail)
+            continue;
+        if (len <= 8 || (child->len == len &&
+                         (len <= 16 || text_equal_far(w->path + w->from,
+                                                      (const char *)t + child->text, len, fold))))
             return child;
-        at = child->chain;
     }
     return NULL;
 }
 
-/* Whether a node that is not text takes the segment at `text`; and what it captures. */
-ASH_INLINE bool node_takes(const struct routes *t, const struct node *n, const char *text,
-                           const char *end, const char *path_end, bool fold,
-                           struct ash_capture *out)
+/* Whether a node that is not text takes the segment; and what it captures. */
+ASH_INLINE bool node_takes(const struct routes *t, const struct node *n, const struct walk *w,
+                           bool fold, struct ash_capture *out)
 {
-    if (n->kind == PART_REST)
-        end = path_end;
-    size_t len = (size_t)(end - text);
-    if (len <= (size_t)n->len + n->after)
+    const char *text = w->path + w->from;
+    size_t len = (n->kind == PART_REST ? w->len : w->to) - w->from;
+    size_t fixed = (size_t)n->len + n->after;
+    if (len <= fixed)
         return false;
-    if (n->kind == PART_MIXED) {
+    if (fixed > 0) {
         const char *own = (const char *)t + n->text;
-        if (!text_equal(text, own, n->len, fold) ||
-            !text_equal(end - n->after, own + n->len, n->after, fold))
+        if (!text_equal_far(text, own, n->len, fold) ||
+            !text_equal_far(text + len - n->after, own + n->len, n->after, fold))
             return false;
     }
     out->ptr = text + n->len;
-    out->len = len - n->len - n->after;
+    out->len = len - fixed;
     return true;
 }
 
@@ -132,49 +179,37 @@ static int route_missed(struct ash_match *out)
 }
 
 ASH_INLINE int route_find(const struct routes *t, const char *path, size_t len,
-                          struct ash_match *out, uint64_t *steps, bool shorter, bool fold)
+                          struct ash_match *out, uint64_t *steps, enum span span, bool fold)
 {
-    struct view v = {.path = path, .end = path + len};
-    if (shorter)
-        v.all =
-            hash_tail((const unsigned char *)path, size_min(len, 8)) |
-            (unsigned __int128)(len > 8 ? hash_tail((const unsigned char *)path + 8, len - 8) : 0)
-                << 64;
-    bool rooted = path[0] == '/';
-    const char *begin[ASH_ROUTER_SEGMENTS + 2];
-    begin[0] = path + rooted;
-    unsigned count = view_split(&v, begin, t->deepest + 1, shorter), depth = 0;
-    const struct node *n = routes_node(t, t->root[rooted]);
-    for (;;) {
-        uint32_t next = n->fail;
-        if (depth < count) {
-            struct segment s = {.text = begin[depth],
-                                .len = (size_t)(begin[depth + 1] - 1 - begin[depth])};
-            s.head = word_head(view_word(&v, s.text, shorter), s.len);
-            s.tail = s.len > 8 ? word_at(s.text + s.len - 8) : 0;
-            if (fold) {
-                s.head = word_lower(s.head);
-                s.tail = word_lower(s.tail);
-            }
-            s.hash = routes_hash(s.head, s.tail, s.len);
-            const struct node *child = node_child(t, n, &s, fold, steps);
-            if (child != NULL) {
-                n = child;
-                depth++;
-                continue;
-            }
-            next = n->other;
-        } else if (n->target != 0)
+    struct walk w = {.path = path, .len = len};
+    walk_begin(&w, span);
+    const struct node *n = routes_node(t, t->root[w.from]);
+    for (;; walk_next(&w)) {
+        for (; w.from <= len; walk_next(&w)) { /* as long as text fits */
+            walk_find(&w, span);
+            if (n->slots == 0)
+                break;
+            const struct node *child = node_child(t, n, &w, span, fold, steps);
+            if (child == NULL)
+                break;
+            n = child;
+        }
+        bool ended = w.from > len;
+        if (ended && n->target != 0)
             return route_found(t, n, out);
-        for (;; next = n->fail) { /* no text fits: on to the next node that is none */
+        uint32_t next = ended ? n->fail : n->other;
+        unsigned depth = n->depth + 1u; /* of nodes that the segment is compared with */
+        for (;; next = n->fail) {
             if (next == 0)
                 return route_missed(out);
             n = routes_node(t, next);
-            depth = n->depth;
+            if (n->depth != depth) {
+                depth = n->depth;
+                walk_back(&w, depth - 1, span);
+            }
             if (steps != NULL)
                 ++*steps;
-            if (node_takes(t, n, begin[depth - 1], begin[depth] - 1, v.end, fold,
-                           &out->caps[n->names - 1]))
+            if (node_takes(t, n, &w, fold, &out->caps[n->names - 1]))
                 break;
         }
         if (n->kind == PART_REST)
@@ -185,20 +220,26 @@ ASH_INLINE int route_find(const struct routes *t, const char *path, size_t len,
 static ASH_NOINLINE int find_folded(const struct routes *t, const char *path, size_t len,
                                     struct ash_match *out)
 {
-    return len < 16 ? route_find(t, path, len, out, NULL, true, true)
-                    : route_find(t, path, len, out, NULL, false, true);
+    return len < SPAN_16 ? route_find(t, path, len, out, NULL, SPAN_16, true)
+                         : route_find(t, path, len, out, NULL, SPAN_ANY, true);
 }
 
-static ASH_NOINLINE int find_short(const struct routes *t, const char *path, size_t len,
-                                   struct ash_match *out)
+static ASH_NOINLINE int find_16(const struct routes *t, const char *path, size_t len,
+                                struct ash_match *out)
 {
-    return route_find(t, path, len, out, NULL, true, false);
+    return route_find(t, path, len, out, NULL, SPAN_16, false);
 }
 
-static ASH_NOINLINE int find_long(const struct routes *t, const char *path, size_t len,
-                                  struct ash_match *out)
+static ASH_NOINLINE int find_64(const struct routes *t, const char *path, size_t len,
+                                struct ash_match *out)
 {
-    return route_find(t, path, len, out, NULL, false, false);
+    return route_find(t, path, len, out, NULL, SPAN_64, false);
+}
+
+static ASH_NOINLINE int find_any(const struct routes *t, const char *path, size_t len,
+                                 struct ash_match *out)
+{
+    return route_find(t, path, len, out, NULL, SPAN_ANY, false);
 }
 
 /* The slash at the end of a path that has another byte. */
@@ -217,7 +258,9 @@ int routes_match(const struct routes *t, const char *path, size_t len, struct as
         if (t->flags & ASH_ROUTER_IGNORE_CASE)
             return find_folded(t, path, len, out);
     }
-    return len < 16 ? find_short(t, path, len, out) : find_long(t, path, len, out);
+    if (len < SPAN_16)
+        return find_16(t, path, len, out);
+    return len < SPAN_64 ? find_64(t, path, len, out) : find_any(t, path, len, out);
 }
 
 ASH_COLD int routes_match_counted(const struct routes *t, const char *path, size_t len,
@@ -228,6 +271,6 @@ ASH_COLD int routes_match_counted(const struct routes *t, const char *path, size
         return route_missed(out);
     len = cut_slash(t, path, len);
     bool fold = t->flags & ASH_ROUTER_IGNORE_CASE;
-    return len < 16 ? route_find(t, path, len, out, steps, true, fold)
-                    : route_find(t, path, len, out, steps, false, fold);
+    return len < SPAN_16 ? route_find(t, path, len, out, steps, SPAN_16, fold)
+                         : route_find(t, path, len, out, steps, SPAN_ANY, fold);
 }

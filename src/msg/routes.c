@@ -33,10 +33,9 @@ struct build {
 static const struct {
     struct routes head;
     ASH_LINE_ALIGNED struct node root;
-} nothing = {.head = {.root = {ASH_CACHE_LINE, ASH_CACHE_LINE}, .bytes = 2 * ASH_CACHE_LINE},
-             .root = {.slots = sizeof(struct routes)}};
+} nothing = {.head = {.root = {ASH_CACHE_LINE, ASH_CACHE_LINE}, .bytes = 2 * ASH_CACHE_LINE}};
 
-_Static_assert(sizeof(struct routes) + sizeof(uint32_t) <= ASH_CACHE_LINE, "an empty slot fits");
+_Static_assert(sizeof(struct routes) <= ASH_CACHE_LINE, "nodes begin at the second line");
 
 const struct routes *routes_none(void)
 {
@@ -67,6 +66,7 @@ static void part_put(struct build *b, struct node *n, const struct part *part)
     n->after = part->after;
     if (part->kind == PART_TEXT) {
         memcpy(&n->head, part->text, size_min(len, 8));
+        n->tail = len;
         if (len > 8)
             memcpy(&n->tail, part->text + len - 8, 8);
     }
@@ -85,8 +85,7 @@ static size_t slots_try(struct build *b, uint32_t first, size_t count, uint32_t 
     memset(slot, 0, slots * sizeof slot[0]);
     for (size_t i = count; i-- > 0;) {
         struct node *child = (struct node *)at(b, first) + i;
-        uint32_t *own =
-            &slot[routes_hash(child->head, child->tail, child->len) >> shift & (slots - 1)];
+        uint32_t *own = &slot[routes_hash(child->head, child->tail) >> shift & (slots - 1)];
         shared += *own != 0;
         child->chain = *own;
         *own = first + (uint32_t)(i * sizeof *child);
@@ -97,10 +96,6 @@ static size_t slots_try(struct build *b, uint32_t first, size_t count, uint32_t 
 /* The table of a node's `count` children that are text, from `first` on. */
 static void slots_put(struct build *b, struct node *n, uint32_t first, size_t count)
 {
-    if (count == 0) {
-        n->slots = (uint32_t)sizeof *b->t; /* the empty one */
-        return;
-    }
     bool small = count <= SPREAD_SMALL;
     unsigned bits = 0;
     while ((size_t)1 << bits < count)
@@ -154,7 +149,8 @@ static void node_put(struct build *b, struct node *n, size_t from, size_t to)
     }
     b->node += children * (uint32_t)sizeof *n;
     n->other = children > texts ? first + texts * (uint32_t)sizeof *n : n->fail;
-    slots_put(b, n, first, texts);
+    if (texts > 0)
+        slots_put(b, n, first, texts);
 
     struct node *child = at(b, first);
     size_t i = from;

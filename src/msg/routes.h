@@ -37,12 +37,12 @@
 /* Offsets are in bytes from the struct routes on; 0 is nothing. All fields are const. */
 struct node {
     uint64_t head; /* text: its first eight bytes, filled up with zeroes */
-    uint64_t tail; /* text longer than eight bytes: its last eight */
+    uint64_t tail; /* text longer than eight bytes: its last eight; shorter: its length */
     uint32_t text; /* text longer than 16 bytes, or of before and after: all of it */
     uint16_t len;  /* of the text, or of what stands before the name */
     uint16_t after;
     uint32_t chain;  /* text: the sibling in the same slot */
-    uint32_t slots;  /* uint32_t[mask + 1]: children that are text */
+    uint32_t slots;  /* uint32_t[mask + 1]: children that are text; 0 if there are none */
     uint32_t mask;   /* slots - 1 */
     uint32_t other;  /* the first child that is not text, or as `give_up` */
     uint32_t fail;   /* where to go on when nothing below fits */
@@ -80,9 +80,9 @@ ASH_INLINE const struct node *routes_node(const struct routes *t, uint32_t offse
 }
 
 /* Of a segment's text. */
-ASH_INLINE uint64_t routes_hash(uint64_t head, uint64_t tail, size_t len)
+ASH_INLINE uint64_t routes_hash(uint64_t head, uint64_t tail)
 {
-    return (head ^ len) * HASH_K0 + tail * HASH_K1;
+    return head * HASH_K0 + tail * HASH_K1;
 }
 
 /* No routes: what a router has before its first compile. */

@@ -27,6 +27,13 @@ ASH_INLINE uint64_t word_head(uint64_t w, size_t n)
     return n >= 8 ? w : w & (((uint64_t)1 << 8 * n) - 1);
 }
 
+/* The eight bytes from byte `from` on, up to 15, of the sixteen in two words. */
+ASH_INLINE uint64_t word_from(uint64_t low, uint64_t high, size_t from)
+{
+    return from < 8 ? low >> 8 * from | high << 4 * (8 - from) << 4 * (8 - from)
+                    : high >> 8 * (from - 8);
+}
+
 /* ASCII letters in lower case, all eight bytes at a time; a byte above 0x7f stays. */
 ASH_INLINE uint64_t word_lower(uint64_t w)
 {
