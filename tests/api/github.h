@@ -5,6 +5,9 @@
 #ifndef ASH_TESTS_GITHUB_H
 #define ASH_TESTS_GITHUB_H
 
+#include <stddef.h>
+#include <string.h>
+
 static const char *const github_patterns[] = {
     "/authorizations",
     "/authorizations/{id}",
@@ -139,5 +142,29 @@ static const char *const github_patterns[] = {
 };
 
 enum { GITHUB_PATTERNS = sizeof github_patterns / sizeof github_patterns[0] };
+
+/* A path of a pattern, such as programs ask for: every name is stood for by something. Its length; no NUL. */
+static size_t github_path(char *path, const char *pattern)
+{
+    static const char *const values[][2] = {{"{owner}", "octo-org"},
+                                            {"{repo}", "hello-world"},
+                                            {"{user}", "octocat"},
+                                            {"{sha}", "9fceb02d0ae598e95dc970b74767f19372d61af8"},
+                                            {"{number}", "1347"},
+                                            {"{name}", "bug"}};
+    size_t len = 0;
+    while (*pattern != '\0') {
+        size_t n = *pattern == '{' ? strcspn(pattern, "}") + 1 : 1;
+        const char *value = n > 1 ? "583231" : pattern;
+        for (size_t i = 0; n > 1 && i < sizeof values / sizeof values[0]; i++)
+            if (strncmp(pattern, values[i][0], n) == 0)
+                value = values[i][1];
+        size_t value_len = n > 1 ? strlen(value) : 1;
+        memcpy(path + len, value, value_len);
+        len += value_len;
+        pattern += n;
+    }
+    return len;
+}
 
 #endif
