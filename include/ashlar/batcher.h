@@ -51,17 +51,12 @@ struct ash_batch_call {
     unsigned function;
 };
 
-/* Makes `n` calls, at least one. */
-typedef void ash_batch_function(struct ash_batch_call *const *calls, unsigned n, void *user);
-
-/* Is told what became of a call. */
-typedef void ash_batch_done(const struct ash_batch_call *call);
-
 struct ash_batcher_config {
-    size_t struct_size;   /* of this struct: ASH_BATCHER_CONFIG sets it */
-    unsigned max_calls;   /* in a batch, 0 for 64 */
-    int64_t max_wait_ns;  /* of the first call in a batch; 0 for 1 ms, negative for ever */
-    ash_batch_done *done; /* NULL: nobody is told */
+    size_t struct_size;  /* of this struct: ASH_BATCHER_CONFIG sets it */
+    unsigned max_calls;  /* in a batch, 0 for 64 */
+    int64_t max_wait_ns; /* of the first call in a batch; 0 for 1 ms, negative for ever */
+    /* Is told what became of each call. NULL: nobody is. */
+    void (*done)(const struct ash_batch_call *call);
 };
 
 #define ASH_BATCHER_CONFIG(...) ASH_CONFIG(struct ash_batcher_config, __VA_ARGS__)
@@ -75,8 +70,13 @@ struct ash_batcher *ash_batcher_create(const char *name, const struct ash_batche
 /* Ends it: 0; -EBUSY while calls wait or a batch is made. */
 int ash_batcher_destroy(struct ash_batcher *batcher);
 
-/* Adds a function: its number, from 0 on, or -ENOSPC after ASH_BATCHER_FUNCTIONS. */
-int ash_batcher_add(struct ash_batcher *batcher, ash_batch_function *function, void *user);
+/*
+ * Adds a function, which is to make `n` calls, at least one, when it is called. Its number, from 0
+ * on, -ENOMEM, or -ENOSPC after ASH_BATCHER_FUNCTIONS.
+ */
+int ash_batcher_add(struct ash_batcher *batcher,
+                    void (*function)(struct ash_batch_call *const *calls, unsigned n, void *user),
+                    void *user);
 
 /*
  * Adds a call to the batch. With a `key` that is not 0, calls of that function and key in the same

@@ -13,7 +13,7 @@
  *  4. A batch that is full by the time another was made is made by the same maker.
  *
  * Rejected: a queue for each function, which are many and mostly empty, and lose the order of
- * submission; a table that is cleared for each batch, instead of entries that say which they are of.
+ * submission; a table that is cleared for each batch, instead of entries that say whose they are.
  */
 #include "ashlar/batcher.h"
 
@@ -58,7 +58,7 @@ struct batch {
 };
 
 struct function {
-    ash_batch_function *run;
+    void (*run)(struct ash_batch_call *const *calls, unsigned n, void *user);
     void *user;
     uint32_t head, tail; /* maker: leaders; NONE */
 };
@@ -75,7 +75,7 @@ struct ash_batcher {
     uint32_t max_calls;             /* const, and likewise: */
     uint32_t table_mask;
     int64_t max_wait_ns;
-    ash_batch_done *done;
+    void (*done)(const struct ash_batch_call *call);
     struct ash_batch_call **gather; /* maker */
     uint32_t *order;                /* maker: functions, as they came first */
     struct batch batch[2];
@@ -415,7 +415,10 @@ ASH_API int ash_batcher_destroy(struct ash_batcher *b)
     return 0;
 }
 
-ASH_API int ash_batcher_add(struct ash_batcher *b, ash_batch_function *function, void *user)
+ASH_API int ash_batcher_add(struct ash_batcher *b,
+                            void (*function)(struct ash_batch_call *const *calls, unsigned n,
+                                             void *user),
+                            void *user)
 {
     if (b == NULL || function == NULL)
         return -EINVAL;

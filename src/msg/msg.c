@@ -19,7 +19,7 @@ static ASH_NOINLINE uint64_t id_range(void)
     return (add_relaxed(&id_ranges, 1) + 1) << ID_BITS | 1;
 }
 
-/* Unique without a locked instruction but for one in 16 million; ranges of ended threads are lost. */
+/* Unique; a locked instruction in 16 million. What is left of ended threads' ranges is lost. */
 ASH_INLINE uint64_t id_take(void)
 {
     uint64_t id = id_next;

@@ -8,8 +8,8 @@
  * got, and `refs` of a block that is not in use is 0.
  *
  * Rejected: a header beside the body, in two blocks (a line more to touch, and twice the getting
- * and putting); a count of references that every free lowers by a locked instruction (5 ns): whoever
- * reads 1 has the only reference, and nobody else can make another of it.
+ * and putting); a count of references that every free lowers by a locked instruction (5 ns):
+ * whoever reads 1 has the only reference, and nobody else can make another of it.
  */
 #ifndef ASH_MSG_IN_MEMORY_H
 #define ASH_MSG_IN_MEMORY_H
