@@ -26,8 +26,8 @@
  *   A target and a body that do not fit the block together cost a malloc for the body: see
  *   ash_msgpool_config.room. Texts are views, without a NUL behind them, and valid until the
  *   message is reset or freed. Nothing is decoded: %2F stays. Times are those of the last
- *   ash_msgpool_tick. With -fsanitize=address or valgrind, messages that are freed are told to
- *   those when they leave the pool.
+ *   ash_msgpool_tick. A use of a message after its last free is reported under valgrind and with
+ *   -fsanitize=address. What ash_msg_reset is given must not lie in the message itself.
  *
  * The router is in ashlar/router.h and calls in batches are in ashlar/batcher.h; both come with
  * this header.
