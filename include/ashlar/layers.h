@@ -5,6 +5,7 @@
 #ifndef ASHLAR_LAYERS_H
 #define ASHLAR_LAYERS_H
 
+#include <ashlar/txn.h>
 #include <ashlar/vm.h>
 
 #endif

@@ -17,8 +17,9 @@
  *   sites.c         every use of an atomic wrapper in the production sources, by name
  *   mutants.c       weaker orders and lost atomicity at every site in turn: does some scenario notice?
  *
- * The memory model is the part of RC11 without fences and seq_cst accesses, of which the project has none (Lahav,
- * Vafeiadis, Kang, Hur, Dreyer: Repairing sequential consistency in C/C++11, 2017), worked with views as in Kang, Hur,
+ * The memory model is the part of RC11 without seq_cst accesses, of which the project has none, and with seq_cst fences
+ * that order but do not synchronise, which is less than RC11's do (Lahav, Vafeiadis, Kang, Hur, Dreyer: Repairing
+ * sequential consistency in C/C++11, 2017), worked with views as in Kang, Hur,
  * Lahav, Vafeiadis, Dreyer: A promising semantics for relaxed-memory concurrency, 2017. A load returns any message of
  * its word that the thread's view allows; a store goes to any place of the word's modification order behind what the
  * thread has seen; a read-modify-write stands directly behind what it read; views travel with release and acquire, and
