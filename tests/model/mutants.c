@@ -48,6 +48,9 @@ static const struct survivor {
     {"run_give", "&header->pool", FAULT_DROPPED, false, "the same"},
     {"chunk_enter", "&s->low", FAULT_DROPPED, false, "a hint: numbers below it are looked through again"},
     {"store_give", "&s->low", FAULT_DROPPED, false, "a hint: a number is not used again"},
+    {"deque_take", "&d->top", FAULT_NO_ACQUIRE, false, "a thief would read what is yet to be written: the model's do not"},
+    {"deque_push", "&d->top", FAULT_NO_ACQUIRE, false, "the same"},
+    {"deque_steal", "&d->top", FAULT_NO_RELEASE, false, "the same, from the other side"},
     {NULL, NULL, FAULT_NONE, false, NULL},
 };
 

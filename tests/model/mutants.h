@@ -18,7 +18,7 @@ enum mutant_fault {
     FAULTS
 };
 
-enum { SITES = 400 };
+enum { SITES = 600 };
 
 /* What came of all runs of a scenario. */
 struct outcome {
