@@ -1,5 +1,6 @@
 #include "txn/exec.h"
 
+#include "base/relax.h"
 #include "os/os_wait.h"
 
 #include <errno.h>
@@ -73,15 +74,6 @@ static void task_run(struct worker *w, const struct task *task)
 }
 
 /* ---- finding ---- */
-
-ASH_INLINE void relax(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
 
 static bool find_injected(struct worker *w, struct task *task)
 {
