@@ -1,29 +1,36 @@
 /*
  * bench_txn: the transaction layer (ashlar/txn.h), each part beside what a program would write itself.
  *
- *   deque       a task pushed and taken by its owner; 64 pushed, then taken
  *   exec        a task spawned and run: by a task, from outside, in groups; and a queue with a mutex
  *               and a condition variable
  *   exec_for    a loop of n additions, divided; and not divided
  *   gate        a unit in and out
+ *   places      a transaction of 2 or 10 keys gets its place and is released
+ *   transfers   between 2 to 1,000,000 accounts, with bodies of 100 to 3000 ns (the `body` column
+ *               is what one took in the loop before): one after the other by a loop; by threads
+ *               with locks, in any order; by the dispatcher, as it decides or in parallel always
  *
- * Times are real time, for one task, element or pair.
+ * Times are real time, for one task, element, pair or transaction.
  */
-#include "random.hh"
+#include "transfers.h"
 
 #include <ashlar/txn.h>
 
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
 #include <deque>
+#include <map>
 #include <mutex>
 #include <thread>
 #include <vector>
 
-namespace {
+namespace
+{
 
 void need(bool good)
 {
@@ -60,7 +67,8 @@ ash_exec *exec_make(unsigned workers)
 
 void figures(benchmark::State &state, ash_exec *e)
 {
-    struct ash_exec_stats s{};
+    struct ash_exec_stats s {
+    };
     s.struct_size = sizeof s;
     need(ash_exec_stats(e, &s) == 0);
     state.counters["stolen%"] = 100.0 * static_cast<double>(s.stolen) / static_cast<double>(s.run);
@@ -133,7 +141,7 @@ BENCHMARK(exec_group)->Arg(0)->Arg(1)->UseRealTime();
 /* What there is without: a queue of std::function's parts, a mutex, a condition variable. */
 class queue
 {
-public:
+  public:
     explicit queue(unsigned workers)
     {
         for (unsigned i = 0; i < workers; i++)
@@ -164,7 +172,7 @@ public:
         done.wait(hold, [this] { return left == 0; });
     }
 
-private:
+  private:
     void work()
     {
         std::unique_lock<std::mutex> hold(mutex);
@@ -264,6 +272,95 @@ void gate(benchmark::State &state)
         need(ash_gate_destroy(g) == 0);
 }
 BENCHMARK(gate)->Threads(1)->Threads(2)->UseRealTime();
+
+/* ---- transactions ---- */
+
+void places(benchmark::State &state)
+{
+    ::places *p =
+        places_create(static_cast<unsigned>(state.range(0)), static_cast<unsigned>(state.range(1)));
+    for (auto _ : state)
+        places_run(p, 64);
+    state.SetItemsProcessed(state.iterations() * 4096);
+    places_destroy(p);
+}
+BENCHMARK(places)->ArgsProduct({{2, 10}, {1000, 1000000}});
+
+/* What a body takes in the loop, measured once for each setting. */
+double body_ns(transfers *t, int64_t accounts, int64_t ns)
+{
+    static std::map<std::pair<int64_t, int64_t>, double> known;
+    double &best = known[{accounts, ns}];
+    for (int i = 0; i < 3 && (best == 0 || i > 0); i++) {
+        auto begin = std::chrono::steady_clock::now();
+        transfers_loop(t);
+        std::chrono::duration<double, std::nano> took = std::chrono::steady_clock::now() - begin;
+        double each = took.count() / TRANSFERS;
+        best = best == 0 ? each : std::min(best, each);
+    }
+    return best;
+}
+
+struct accounts {
+    accounts(benchmark::State &state, unsigned workers)
+        : t(transfers_create(static_cast<unsigned>(state.range(0)),
+                             static_cast<unsigned>(state.range(1)), workers))
+    {
+        state.counters["body"] = body_ns(t, state.range(0), state.range(1));
+    }
+    ~accounts()
+    {
+        transfers_destroy(t);
+    }
+    transfers *t;
+};
+
+void transfers_by_loop(benchmark::State &state)
+{
+    accounts a(state, 1);
+    for (auto _ : state)
+        transfers_loop(a.t);
+    state.SetItemsProcessed(state.iterations() * TRANSFERS);
+}
+
+void transfers_by_locks(benchmark::State &state)
+{
+    accounts a(state, 1);
+    unsigned threads = processors();
+    for (auto _ : state) {
+        std::vector<std::thread> running;
+        for (unsigned i = 0; i < threads; i++)
+            running.emplace_back(transfers_striped, a.t, i, threads);
+        for (auto &t : running)
+            t.join();
+    }
+    state.SetItemsProcessed(state.iterations() * TRANSFERS);
+}
+
+void dispatched(benchmark::State &state, int way)
+{
+    accounts a(state, processors() - 1);
+    for (auto _ : state)
+        transfers_dispatch(a.t, way);
+    state.SetItemsProcessed(state.iterations() * TRANSFERS);
+    state.counters["parallel%"] = ::transfers_parallel(a.t);
+}
+
+void transfers_adaptive(benchmark::State &state)
+{
+    dispatched(state, 2);
+}
+
+void transfers_parallel(benchmark::State &state)
+{
+    dispatched(state, 1);
+}
+
+#define EACH ArgsProduct({{2, 16, 1000, 1000000}, {100, 300, 600, 1000, 3000}})->UseRealTime()
+BENCHMARK(transfers_by_loop)->EACH;
+BENCHMARK(transfers_adaptive)->EACH;
+BENCHMARK(transfers_parallel)->EACH;
+BENCHMARK(transfers_by_locks)->EACH;
 
 } // namespace
 

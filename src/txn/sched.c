@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { BUCKETS_FIRST = 1024, RECORDS_AT_ONCE = 256 };
+enum { BUCKETS_FIRST = 2048, RECORDS_AT_ONCE = 256 };
 
 /* A key for which there are requests. */
 struct sched_key {
@@ -17,6 +17,16 @@ struct sched_key {
     uint64_t last;          /* serial of the transaction that asked last */
     struct sched_request *first_waiting, *last_waiting; /* the second only if there is a first */
 };
+
+ASH_INLINE bool request_writes(const struct sched_request *r)
+{
+    return (r->txn & SCHED_WRITES) != 0;
+}
+
+ASH_INLINE struct sched_txn *request_txn(const struct sched_request *r)
+{
+    return (struct sched_txn *)(r->txn & ~(uintptr_t)SCHED_WRITES);
+}
 
 ASH_INLINE struct sched_key **bucket_of(const struct sched *s, uint64_t key)
 {
@@ -84,7 +94,7 @@ bool sched_reserve_slow(struct sched *s, unsigned keys)
     while (s->free_count < keys)
         if (!records_add(s))
             return false;
-    while (s->keys + keys > s->mask)
+    while (SCHED_LOAD * (s->keys + keys) > s->mask)
         if (!buckets_double(s))
             return false;
     return true;
@@ -136,7 +146,7 @@ ASH_INLINE void ask(struct sched *s, struct sched_txn *t, uint64_t key, bool wri
     }
     k->last = t->serial;
     struct sched_request *r = &t->request[t->requests++];
-    *r = (struct sched_request){k, NULL, t, writes};
+    *r = (struct sched_request){k, NULL, (uintptr_t)t | (writes ? SCHED_WRITES : 0)};
     if (ASH_LIKELY(fresh))
         return;
     if (k->first_waiting == NULL && !writes && !k->writing) {
@@ -169,9 +179,9 @@ bool sched_add(struct sched *s, struct sched_txn *t, const uint64_t *writes, uns
 static void grant(struct sched_key *k, struct sched_txn ***last)
 {
     struct sched_request *r = k->first_waiting;
-    k->writing = r->writes;
+    k->writing = request_writes(r);
     do {
-        struct sched_txn *t = r->txn;
+        struct sched_txn *t = request_txn(r);
         k->active++;
         if (--t->missing == 0) {
             t->next_ready = NULL;
@@ -179,7 +189,7 @@ static void grant(struct sched_key *k, struct sched_txn ***last)
             *last = &t->next_ready;
         }
         r = r->next;
-    } while (r != NULL && !r->writes && !k->writing);
+    } while (r != NULL && !request_writes(r) && !k->writing);
     k->first_waiting = r;
 }
 
@@ -206,9 +216,9 @@ void sched_check(const struct sched *s)
                 (k->writing && k->active != 1))
                 fatal("key %jx is not as it should be", k->key);
             for (const struct sched_request *r = k->first_waiting; r != NULL; r = r->next) {
-                if (r->key != k || r->txn->missing == 0 || r->txn->serial <= before)
+                if (r->key != k || request_txn(r)->missing == 0 || request_txn(r)->serial <= before)
                     fatal("the queue of key %jx is not in order", k->key);
-                before = r->txn->serial;
+                before = request_txn(r)->serial;
             }
         }
     for (const struct sched_key *k = s->free; k != NULL; k = k->next)

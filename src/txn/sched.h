@@ -32,7 +32,7 @@
 #include "ashlar/arena.h"
 #include "base/base.h"
 
-enum { SCHED_KEYS_MOST = 4096 }; /* of one transaction */
+enum { SCHED_LOAD = 4 }; /* buckets a key, at least: most have one, and its bucket to itself */
 
 struct sched_key;
 
@@ -40,9 +40,10 @@ struct sched_key;
 struct sched_request {
     struct sched_key *key;
     struct sched_request *next; /* waiting behind it; of no meaning once granted */
-    struct sched_txn *txn;
-    bool writes;
+    uintptr_t txn;              /* its transaction, and SCHED_WRITES */
 };
+
+enum { SCHED_WRITES = 1 };
 
 struct sched_txn {
     uint64_t serial;
@@ -79,7 +80,7 @@ bool sched_reserve_slow(struct sched *s, unsigned keys);
 
 ASH_INLINE bool sched_reserve(struct sched *s, unsigned keys)
 {
-    return ASH_LIKELY(s->free_count >= keys && s->keys + keys <= s->mask) ||
+    return ASH_LIKELY(s->free_count >= keys && SCHED_LOAD * (s->keys + keys) <= s->mask) ||
            sched_reserve_slow(s, keys);
 }
 
