@@ -64,7 +64,7 @@
 #define or_release(p, v)  atomic_fetch_or_explicit((p), (v), memory_order_release)
 #define or_acq_rel(p, v)  atomic_fetch_or_explicit((p), (v), memory_order_acq_rel)
 #define and_relaxed(p, v) atomic_fetch_and_explicit((p), (v), memory_order_relaxed)
-#define and_acq_rel(p, v) atomic_fetch_and_explicit((p), (v), memory_order_acq_rel)
+#define and_acquire(p, v) atomic_fetch_and_explicit((p), (v), memory_order_acquire)
 
 /*
  * Of two threads, each with the fence between a store and a load of the word that the other stores

@@ -19,7 +19,7 @@ void park_enter(struct parking *p, unsigned self)
 {
     store_relaxed(&p->slot[self].asleep, 1);
     /* release: asleep; pairs with park_wake, whose clearing of it comes later therefore */
-    or_acq_rel(&p->idle[self / 64], (uint64_t)1 << self % 64);
+    or_release(&p->idle[self / 64], (uint64_t)1 << self % 64);
     sub_relaxed(&p->searching, 1);
     fence_seq_cst(); /* pairs with park_tell */
 }
@@ -33,7 +33,7 @@ void park_sleep(struct parking *p, unsigned self)
 void park_leave(struct parking *p, unsigned self)
 {
     uint64_t bit = (uint64_t)1 << self % 64;
-    if ((and_acq_rel(&p->idle[self / 64], ~bit) & bit) != 0)
+    if ((and_relaxed(&p->idle[self / 64], ~bit) & bit) != 0)
         add_relaxed(&p->searching, 1);
     else /* somebody wakes it; the word is its own again when that has been done */
         park_sleep(p, self);
@@ -55,7 +55,7 @@ bool park_wake(struct parking *p)
         for (uint64_t idle = load_relaxed(&p->idle[i]), bit; idle != 0; idle &= ~bit) {
             bit = idle & -idle;
             /* acquire: its asleep; pairs with park_enter */
-            if ((and_acq_rel(&p->idle[i], ~bit) & bit) == 0)
+            if ((and_acquire(&p->idle[i], ~bit) & bit) == 0)
                 continue;
             struct park_slot *slot = &p->slot[64 * i + bits_lowest(bit)];
             add_relaxed(&p->searching, 1);

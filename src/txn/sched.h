@@ -84,7 +84,10 @@ ASH_INLINE bool sched_reserve(struct sched *s, unsigned keys)
            sched_reserve_slow(s, keys);
 }
 
-/* It has run: those that are ready now are put behind `**last`, which moves on. */
+/*
+ * It has run: those that this makes ready are linked by `next_ready` behind *last, where `*last`
+ * is the end of a list.
+ */
 void sched_release(struct sched *s, struct sched_txn *t, struct sched_txn ***last);
 
 /* Walks over everything: aborts with a message when an invariant does not hold. For debug builds. */

@@ -235,6 +235,9 @@ static void check_inject(void)
         total[(unsigned *)t.arg - data]++;
     for (unsigned i = 0; i < TASKS; i++)
         model_require(total[i] == (data[i] != 0), "task %u is there %u times", i, total[i]);
+    t = task_of(0);
+    for (unsigned i = 0; i < 2 * CELLS; i++)
+        model_require(inject_push(&inject, &t) && inject_pop(&inject, &t), "a cell is lost");
 }
 
 /* ---- sleeping: workers as those of txn/exec, which end when they have run what they are to ---- */
@@ -266,7 +269,30 @@ static void work(unsigned n)
             park_leave(&parking, self);
         else
             park_sleep(&parking, self);
+        /* or its leaving might be counted before its coming: then all would seem to be looked after */
+        model_require(load_relaxed(&parking.searching) != 0, "woken, and not counted");
     }
+}
+
+/* The third sleeps from the beginning on. */
+static void setup_asleep(void)
+{
+    setup_park();
+    store_relaxed(&parking.searching, 1);
+    park_enter(&parking, 2);
+}
+
+static void wake_work_1(void)
+{
+    park_sleep(&parking, 2);
+    while (!uninject()) {
+        park_enter(&parking, 2);
+        if (inject_has(&inject))
+            park_leave(&parking, 2);
+        else
+            park_sleep(&parking, 2);
+    }
+    park_found(&parking);
 }
 
 static void work_1(void)
@@ -366,6 +392,12 @@ const struct scenario txn_scenarios[] = {
      .invariant = "a worker sleeps while two others spawn",
      .setup = setup_park,
      .thread = {spawn_0, spawn_1, work_2},
+     .check = check_park,
+     .full_only = true},
+    {.name = "park-pass",
+     .invariant = "one worker sleeps and one looks while two tasks come: the one wakes the other, if nobody else does",
+     .setup = setup_asleep,
+     .thread = {spawn_0_1, work_1, wake_work_1},
      .check = check_park,
      .full_only = true},
     {.name = "park-two-work",

@@ -89,7 +89,7 @@ bool model_cas(struct model_site *site, volatile void *p, size_t size, uint64_t 
 #define or_release(p, v)  MODEL_CHANGED(p, v, "or_release", MODEL_RELEASE, MODEL_OR)
 #define or_acq_rel(p, v)  MODEL_CHANGED(p, v, "or_acq_rel", MODEL_ACQ_REL, MODEL_OR)
 #define and_relaxed(p, v) MODEL_CHANGED(p, v, "and_relaxed", MODEL_RELAXED, MODEL_AND)
-#define and_acq_rel(p, v) MODEL_CHANGED(p, v, "and_acq_rel", MODEL_ACQ_REL, MODEL_AND)
+#define and_acquire(p, v) MODEL_CHANGED(p, v, "and_acquire", MODEL_ACQUIRE, MODEL_AND)
 
 #define fence_seq_cst() model_fence(MODEL_SITE("fence_seq_cst", fence, MODEL_FENCE, MODEL_ACQ_REL, 0))
 
