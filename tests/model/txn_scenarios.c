@@ -274,6 +274,13 @@ static void work(unsigned n)
     }
 }
 
+/* A task is there already, whose spawner has told nobody yet, and the second worker is searching for it. */
+static void setup_found(void)
+{
+    setup_park();
+    inject_one(0);
+}
+
 /* The third sleeps from the beginning on. */
 static void setup_asleep(void)
 {
@@ -392,6 +399,12 @@ const struct scenario txn_scenarios[] = {
      .invariant = "a worker sleeps while two others spawn",
      .setup = setup_park,
      .thread = {spawn_0, spawn_1, work_2},
+     .check = check_park,
+     .full_only = true},
+    {.name = "park-found",
+     .invariant = "two workers look for the one task there is while another comes: each gets one",
+     .setup = setup_found,
+     .thread = {spawn_1, work_1, work_1},
      .check = check_park,
      .full_only = true},
     {.name = "park-pass",
