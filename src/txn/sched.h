@@ -90,7 +90,7 @@ ASH_INLINE bool sched_reserve(struct sched *s, unsigned keys)
  */
 void sched_release(struct sched *s, struct sched_txn *t, struct sched_txn ***last);
 
-/* Walks over everything: aborts with a message when an invariant does not hold. For debug builds. */
+/* Walks over everything, and aborts with a message where an invariant does not hold. */
 void sched_check(const struct sched *s);
 
 #endif
