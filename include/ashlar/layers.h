@@ -6,6 +6,7 @@
 #define ASHLAR_LAYERS_H
 
 #include <ashlar/msg.h>
+#include <ashlar/txn.h>
 #include <ashlar/vm.h>
 
 #endif

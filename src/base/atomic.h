@@ -7,7 +7,9 @@
  *     it pairs with.
  *  2. relaxed: the word carries no other data (counters, hints, marks of a class map that a
  *     pointer's own hand-over already orders). acquire/release: the word publishes other memory.
- *     seq_cst: nowhere; no protocol here needs two independent words to be seen in one order.
+ *     seq_cst: no access. Where two threads each write a word and then read the other's (the deque
+ *     and the parking of txn/), fence_seq_cst stands between: one of them sees what the other
+ *     wrote. It publishes nothing.
  *  3. A counter has one writer. counter_add is a relaxed load and store, no locked instruction;
  *     readers merge what all writers hold and may see a count a moment old, never a torn one.
  *  4. Compare-and-swap takes the expected value by address, as C11 does, and is the weak form:
@@ -65,6 +67,17 @@
 #define or_release(p, v)  atomic_fetch_or_explicit((p), (v), memory_order_release)
 #define or_acq_rel(p, v)  atomic_fetch_or_explicit((p), (v), memory_order_acq_rel)
 #define and_relaxed(p, v) atomic_fetch_and_explicit((p), (v), memory_order_relaxed)
+#define and_acquire(p, v) atomic_fetch_and_explicit((p), (v), memory_order_acquire)
+
+/*
+ * Of two threads, each with the fence between a store and a load of the word that the other stores
+ * to, one at least reads what the other stored. (gcc warns that the thread sanitizer draws no
+ * conclusions from a fence: none are to be drawn.)
+ */
+#if defined(__SANITIZE_THREAD__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wtsan"
+#endif
+#define fence_seq_cst() atomic_thread_fence(memory_order_seq_cst)
 
 /* Words of structs in public headers, whose types say nothing of it: relaxed. */
 #define load_plain(p)     __atomic_load_n((p), __ATOMIC_RELAXED)

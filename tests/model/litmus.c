@@ -53,6 +53,36 @@ static void store_y_load_x(void)
     r[1] = load_acquire(&x);
 }
 
+static void store_x_fence_load_y(void)
+{
+    store_relaxed(&x, 1);
+    fence_seq_cst();
+    r[0] = load_relaxed(&y);
+}
+
+static void store_y_fence_load_x(void)
+{
+    store_relaxed(&y, 1);
+    fence_seq_cst();
+    r[1] = load_relaxed(&x);
+}
+
+/* What lies between two fences in their order is seen, plain writes are not handed over. */
+static void send_fence(void)
+{
+    plain(true);
+    store_relaxed(&x, 1);
+    fence_seq_cst();
+}
+
+static void receive_fence(void)
+{
+    fence_seq_cst();
+    r[0] = load_relaxed(&x);
+    if (r[0] != 0)
+        plain(false);
+}
+
 static void send_relaxed(void)
 {
     store_relaxed(&x, 1);
@@ -174,6 +204,10 @@ static const struct litmus {
     bool races;
 } known[] = {
     {{.name = "store buffering", .thread = {store_x_load_y, store_y_load_x}}, 4, 4, 0, 2000, false},
+    {{.name = "store buffering with fences", .thread = {store_x_fence_load_y, store_y_fence_load_x}},
+     0, 3, 100, 2000, false},
+    {{.name = "one of two fences", .thread = {store_x_fence_load_y, store_y_load_x}}, 0, 4, 0, 2000, false},
+    {{.name = "fences hand over nothing", .thread = {send_fence, receive_fence}}, 0, 0, 0, 2000, true},
     {{.name = "messages, relaxed", .thread = {send_relaxed, read_both}}, 4, 4, 100, 2000, false},
     {{.name = "messages, relaxed, the other way", .thread = {send_relaxed, receive}}, 4, 4, 1000, 2000, false},
     {{.name = "messages, release and acquire", .thread = {send, receive}}, 3, 3, 1100, 1000, false},

@@ -347,6 +347,26 @@ uint64_t model_change(struct model_site *site, volatile void *p, size_t size, en
     return seen;
 }
 
+/*
+ * A fence is a read-modify-write of a word that only fences know, so they have one order, and each sees what threads
+ * before it had seen. Unlike that it does not synchronise: the clocks stay.
+ */
+void model_fence(struct model_site *site)
+{
+    static _Atomic(uint64_t) fences;
+    uint16_t *clock, kept[THREADS];
+    if (is_direct(site) || site->fault == FAULT_DROPPED)
+        return;
+    struct location *l;
+    unsigned choice = turn(site, &fences, sizeof fences, MODEL_RMW, 0, &l);
+    clock = actors[machine_thread].now.clock;
+    memcpy(kept, clock, sizeof kept);
+    (void)read_message(l, choice, true);
+    memcpy(clock, kept, sizeof kept);
+    write_message(l, choice, 0, true, true);
+    access_end();
+}
+
 bool model_cas(struct model_site *site, volatile void *p, size_t size, uint64_t *expected, uint64_t v)
 {
     *expected = word_trim(size, *expected);

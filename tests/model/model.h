@@ -17,8 +17,9 @@
  *   sites.c         every use of an atomic wrapper in the production sources, by name
  *   mutants.c       weaker orders and lost atomicity at every site in turn: does some scenario notice?
  *
- * The memory model is the part of RC11 without fences and seq_cst accesses, of which the project has none (Lahav,
- * Vafeiadis, Kang, Hur, Dreyer: Repairing sequential consistency in C/C++11, 2017), worked with views as in Kang, Hur,
+ * The memory model is the part of RC11 without seq_cst accesses, of which the project has none, and with seq_cst fences
+ * that order but do not synchronise, which is less than RC11's do (Lahav, Vafeiadis, Kang, Hur, Dreyer: Repairing
+ * sequential consistency in C/C++11, 2017), worked with views as in Kang, Hur,
  * Lahav, Vafeiadis, Dreyer: A promising semantics for relaxed-memory concurrency, 2017. A load returns any message of
  * its word that the thread's view allows; a store goes to any place of the word's modification order behind what the
  * thread has seen; a read-modify-write stands directly behind what it read; views travel with release and acquire, and
@@ -53,7 +54,7 @@ struct scenario {
 
 /* The last one of each has no name. */
 extern const struct scenario mem_scenarios[], reserve_scenarios[], remote_scenarios[], heap_scenarios[],
-    ring_scenarios[], arena_scenarios[], depot_scenarios[], ringlog_scenarios[], vmidle_scenarios[];
+    ring_scenarios[], arena_scenarios[], depot_scenarios[], ringlog_scenarios[], vmidle_scenarios[], txn_scenarios[];
 
 /* Fails the run if `condition` is false; in threads, setup and check. */
 #define model_require(condition, ...) ((condition) ? (void)0 : model_fail(__VA_ARGS__))

@@ -51,6 +51,10 @@ static const struct survivor {
     {"slot_mark", "&r->slot[i]", FAULT_NO_RETRY, false, "a hint: it is not repeated in the source either"},
     {"os_trylock", "&lock->word", FAULT_NO_RELEASE, true, "who takes a lock publishes nothing"},
     {"os_unlock", "&lock->word", FAULT_NO_ACQUIRE, true, "who gives a lock back takes nothing over"},
+    {"deque_take", "&d->top", FAULT_NO_ACQUIRE, false, "a thief would read what is yet to be written: the model's do not"},
+    {"deque_push", "&d->top", FAULT_NO_ACQUIRE, false, "the same"},
+    {"deque_steal", "&d->top", FAULT_NO_ACQUIRE, true, "the paper's; the fence behind it orders as much"},
+    {"deque_steal", "&d->top", FAULT_NO_RELEASE, false, "the same, from the other side"},
     {NULL, NULL, FAULT_NONE, false, NULL},
 };
 
@@ -70,6 +74,8 @@ static const struct survivor *survivor_find(const struct model_site *site, enum 
 static bool applies(const struct model_site *site, enum mutant_fault fault)
 {
     bool cas = site->kind == MODEL_CAS;
+    if (site->kind == MODEL_FENCE)
+        return fault == FAULT_DROPPED;
     switch (fault) {
     case FAULT_NO_ACQUIRE:
         return site->order == MODEL_ACQUIRE || site->order == MODEL_ACQ_REL;
@@ -181,7 +187,7 @@ void mutants_test(const struct scenario *const *scenarios, const struct outcome 
     for (unsigned i = 0; i < sites_count(); i++) {
         const struct model_site *site = site_at(i);
         bool is_short = strstr(site->file, "remote.c") != NULL || strstr(site->file, "pool/ring.c") != NULL ||
-                        strstr(site->file, "vm/ringlog.c") != NULL;
+                        strstr(site->file, "vm/ringlog.c") != NULL || strstr(site->file, "txn/deque") != NULL;
         if (strstr(site->file, "src/") == NULL || !is_first(i) || !(full || is_short))
             continue;
         for (enum mutant_fault fault = FAULT_NONE + 1; fault < FAULT_NO_ORDER; fault++)

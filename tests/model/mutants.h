@@ -18,7 +18,7 @@ enum mutant_fault {
     FAULTS
 };
 
-enum { SITES = 640 };
+enum { SITES = 800 };
 
 /* What came of all runs of a scenario. */
 struct outcome {

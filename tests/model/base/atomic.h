@@ -1,7 +1,7 @@
 /*
  * base/atomic.h as the interleaving checker has it: the production sources are compiled for the model with this
  * directory ahead in the include path, so every access to a shared word becomes a call of the checker. The names and
- * orders are those of src/base/atomic.h; a wrapper that is missing here does not compile, and neither does a fence.
+ * orders are those of src/base/atomic.h; a wrapper that is missing here does not compile.
  *
  * Each use of a wrapper has a record of its own, its site: where it stands, what it says, and its order, which a
  * mutant may weaken (mutants.c). Arguments are evaluated outside the blocks with names in them, so that uses nest.
@@ -12,7 +12,7 @@
 #include "base/base.h"
 
 enum model_order { MODEL_RELAXED, MODEL_ACQUIRE, MODEL_RELEASE, MODEL_ACQ_REL };
-enum model_kind { MODEL_LOAD, MODEL_STORE, MODEL_RMW, MODEL_CAS };
+enum model_kind { MODEL_LOAD, MODEL_STORE, MODEL_RMW, MODEL_CAS, MODEL_FENCE };
 enum model_change { MODEL_SET, MODEL_ADD, MODEL_SUB, MODEL_OR, MODEL_AND, MODEL_LOSE /* the lowest of its bits, so many */ };
 
 struct model_site {
@@ -29,6 +29,7 @@ struct model_site {
 uint64_t model_load(struct model_site *site, const volatile void *p, size_t size);
 void model_store(struct model_site *site, volatile void *p, size_t size, uint64_t v);
 uint64_t model_change(struct model_site *site, volatile void *p, size_t size, enum model_change change, uint64_t v);
+void model_fence(struct model_site *site);
 bool model_cas(struct model_site *site, volatile void *p, size_t size, uint64_t *expected, uint64_t v);
 
 #define MODEL_SITE(its_wrapper, p, its_kind, its_order, its_weak)                                                      \
@@ -88,6 +89,9 @@ bool model_cas(struct model_site *site, volatile void *p, size_t size, uint64_t 
 #define or_release(p, v)  MODEL_CHANGED(p, v, "or_release", MODEL_RELEASE, MODEL_OR)
 #define or_acq_rel(p, v)  MODEL_CHANGED(p, v, "or_acq_rel", MODEL_ACQ_REL, MODEL_OR)
 #define and_relaxed(p, v) MODEL_CHANGED(p, v, "and_relaxed", MODEL_RELAXED, MODEL_AND)
+#define and_acquire(p, v) MODEL_CHANGED(p, v, "and_acquire", MODEL_ACQUIRE, MODEL_AND)
+
+#define fence_seq_cst() model_fence(MODEL_SITE("fence_seq_cst", fence, MODEL_FENCE, MODEL_ACQ_REL, 0))
 
 #define cas_strong_relaxed(p, expected, v) MODEL_SWAPPED(p, expected, v, "cas_strong_relaxed", MODEL_RELAXED, false)
 #define cas_strong_acquire(p, expected, v) MODEL_SWAPPED(p, expected, v, "cas_strong_acquire", MODEL_ACQUIRE, false)

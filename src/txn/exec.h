@@ -1,0 +1,130 @@
+/*
+ * The executor: workers, each with a deque, and threads from outside that help.
+ *
+ *  1. A task spawned by a task goes to the deque of the thread that runs it; one spawned from
+ *     outside through `inject`. Both are told to `parking`.
+ *  2. A worker runs what its deque has, newest first; then it searches `inject` and the deques of
+ *     all others from a random one on; then it parks (txn/park). Once in INJECT_TURN tasks it looks
+ *     at `inject` first, so that those from outside are not kept waiting by one that never ends.
+ *  3. A thread that waits (join, drain, for) runs tasks meanwhile. From outside it takes the place
+ *     of a guest for that, a worker without a thread; without a free place it waits only. It sleeps
+ *     on what it waits for, not in `parking`.
+ *  4. Nothing is left when as many tasks have been run as were spawned: each thread counts both,
+ *     and `inject.tail` those from outside. All `run` are read first, then all `spawned`. Whoever
+ *     reads a task's `run` has acquired its spawning and that of its children, so if the sums are
+ *     equal those spawned are exactly those that have run, and their children are among them.
+ *  5. A thread that may have run the last one (it parks, or leaves a guest's place) passes a fence
+ *     and wakes who drains; who drains counts itself, passes a fence, and reads the counts. One of
+ *     the two sees the other.
+ *
+ * A forked child has no workers, and none of the tasks: they are run in the parent, once. What the
+ * child's one thread is running itself goes on. Its first use of the executor starts the workers
+ * again; `generation` tells groups that were begun before.
+ */
+#ifndef ASH_EXEC_H
+#define ASH_EXEC_H
+
+#include "ashlar/txn.h"
+#include "base/name.h"
+#include "os/os_fork.h"
+#include "os/os_lock.h"
+#include "txn/inject.h"
+#include "txn/park.h"
+
+#include <pthread.h>
+
+enum { EXEC_GUESTS = 8, INJECT_TURN = 64 };
+
+/* Public: ash_group. */
+struct group {
+    /* atomic: tasks that have not run, and GROUP_AWAITED; what they wrote is published by it */
+    _Atomic(uint32_t) pending;
+    _Atomic(uint32_t) canceled;   /* atomic: tasks that were dropped */
+    _Atomic(uint32_t) generation; /* atomic: of the executor at the first spawn */
+};
+#define GROUP_AWAITED ((uint32_t)1 << 31)
+
+struct worker {
+    struct deque deque;
+    struct ash_exec *exec; /* const */
+    unsigned index;        /* const */
+    pthread_t thread;      /* under the executor's lock */
+    bool started;          /* under the executor's lock: it has a thread */
+    uint32_t random;       /* owner */
+    unsigned turn;         /* owner: tasks until `inject` is looked at first */
+    unsigned depth;        /* owner: tasks that it is in */
+    struct worker *outer;  /* owner: of a guest, the place it has in another executor */
+    /* atomic: owner counts, anyone reads; `run` publishes what the tasks wrote, and spawned */
+    ASH_LINE_ALIGNED _Atomic(uint64_t) run;
+    _Atomic(uint64_t) spawned, stolen, injected, parked, canceled; /* atomic: owner counts */
+    _Atomic(uint32_t) taken; /* atomic: of a guest's place: somebody has it */
+};
+
+struct ash_exec {
+    unsigned workers;        /* const: with threads; behind them EXEC_GUESTS without */
+    struct worker *worker;   /* const */
+    size_t stack_bytes;      /* const: of the threads; 0 is the system's */
+    struct park_slot *slots; /* const: the memory of `parking` */
+    char name[NAME_CAP];     /* const */
+    struct inject inject;
+    struct parking parking;
+    /* Read by all, seldom written. */
+    ASH_LINE_ALIGNED _Atomic(uint32_t) running; /* atomic: the threads are there (not in a child) */
+    _Atomic(uint32_t) closed;                   /* atomic: nothing comes in from outside any more */
+    _Atomic(uint32_t) canceling;                /* atomic: tasks are dropped instead of run */
+    _Atomic(uint32_t) stopping;   /* atomic: the threads end; set before all are woken */
+    _Atomic(uint32_t) drainers;   /* atomic: threads in ash_exec_drain that may sleep */
+    _Atomic(uint32_t) quiet;      /* atomic: changes before they are woken */
+    _Atomic(uint32_t) generation; /* atomic: forks behind this process, from 1 on */
+    _Atomic(uint64_t) rejected;   /* atomic: spawns that found no room; several writers */
+    struct os_lock lock;          /* over starting and stopping threads */
+    struct os_fork fork;
+};
+
+/* The worker that the calling thread is, or whose place it has; NULL outside. */
+ASH_HIDDEN extern ASH_TLS struct worker *exec_self;
+
+ASH_INLINE struct worker *exec_worker(const struct ash_exec *e)
+{
+    struct worker *w = exec_self;
+    return w != NULL && w->exec == e ? w : NULL;
+}
+
+/* 0, -EAGAIN, -ENOMEM, -ECANCELED; see ash_exec_spawn. */
+int exec_spawn(struct ash_exec *e, const struct task *task);
+
+/* The same by a walk outwards: a task of this executor may wait for one of another. */
+ASH_INLINE struct worker *exec_inside(const struct ash_exec *e)
+{
+    struct worker *w = exec_self;
+    while (w != NULL && w->exec != e)
+        w = w->outer;
+    return w;
+}
+
+/* A task of the group is done, or will never be. */
+void group_done(struct group *g, bool canceled);
+
+/* Runs one task if there is any. */
+bool exec_help(struct worker *w);
+
+/* A worker's life until the executor stops. */
+void exec_work(struct worker *w);
+
+/* Whether there is a task in any queue; after a fence. */
+bool exec_look(struct ash_exec *e);
+
+/* Wakes those who drain, if any, behind a fence: rule 5. */
+void exec_tell_quiet(struct ash_exec *e);
+
+/* Starts the threads of a child; 0, or -EAGAIN when none could be. */
+ASH_COLD int exec_restart(struct ash_exec *e);
+
+/*
+ * Gives a thread from outside a guest's place, if it has none; true when that is to be left again.
+ * `*w` is its place then, or the one it has, or NULL when there is no free one.
+ */
+bool exec_guest_enter(struct ash_exec *e, struct worker **w);
+void exec_guest_leave(struct worker *w);
+
+#endif
