@@ -6,22 +6,9 @@
  */
 #include "scenario.h"
 
-#include "ashlar/malloc.h"
-#include "mem/meta.h"
 #include "vm/ringlog.h"
 
 enum { WORDS = 28, ENTRY = 7, NOW = 1, END = 100, FUNCTION = 7 };
-
-/* Stand-ins: what is freed is not used again. */
-void *ash_calloc(size_t count, size_t n)
-{
-    return meta_take(count * n);
-}
-
-void ash_free(void *p)
-{
-    (void)p;
-}
 
 static struct ringlog ring;
 static const uint64_t args[] = {11, 12, 13, 14, 15};

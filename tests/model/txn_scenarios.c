@@ -17,32 +17,6 @@ static unsigned data[TASKS];
 static unsigned spawned;                 /* by the one that spawns */
 static unsigned run_by[THREADS][TASKS]; /* how often each thread has run each */
 
-/* An array of two cells, so that the third task needs another. */
-static _Alignas(64) char array_memory[8][256];
-static unsigned arrays;
-
-void *ash_malloc(size_t n);
-void *ash_calloc(size_t count, size_t n);
-void ash_free(void *p);
-
-void *ash_malloc(size_t n)
-{
-    (void)n;
-    model_require(arrays < 8, "more arrays than thought");
-    return array_memory[arrays++];
-}
-
-void *ash_calloc(size_t count, size_t n)
-{
-    (void)count;
-    return ash_malloc(n);
-}
-
-void ash_free(void *p)
-{
-    (void)p;
-}
-
 static void nothing(void *arg)
 {
     (void)arg;
@@ -104,7 +78,6 @@ static void setup_deque(unsigned tasks)
     deque_init(&deque);
     deque_names();
     run_in_setup();
-    arrays = 0;
     spawned = 0;
     model_require(deque_grow(&deque), "no array");
     struct deque_array *a = load_relaxed(&deque.array);
@@ -173,7 +146,6 @@ static void check_deque(void)
 static void setup_inject(void)
 {
     run_in_setup();
-    arrays = 0;
     model_require(inject_init(&inject, 1), "no cells");
     model_name(&inject.tail, "tail");
     model_name(&inject.head, "head");

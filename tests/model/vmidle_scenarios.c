@@ -5,8 +5,8 @@
  */
 #include "scenario.h"
 
+#include "os/os_lock.h"
 #include "os/os_wait.h"
-#include "pool/lock.h"
 #include "vm/vmidle.h"
 
 enum { VMS = 2, LINES = 1 };
@@ -15,25 +15,10 @@ static struct vmidle idle;
 static _Atomic(uint32_t) below[VMS + 1];
 static unsigned data[VMS + 1];  /* plain: written by whoever has the VM */
 static unsigned had[THREADS];   /* the VM that a thread has at its end; 0: none */
-static struct lock lock;
+static struct os_lock lock;
 static bool waits;              /* lock */
 static uint32_t given;          /* lock, then who waits */
 static _Atomic(uint32_t) word;  /* atomic: 1 when `given` is */
-
-/* vmidle.c needs them to be linked; the scenarios bring their own links. */
-void *ash_calloc(size_t count, size_t n);
-void ash_free(void *p);
-
-void *ash_calloc(size_t count, size_t n)
-{
-    (void)count, (void)n;
-    return NULL;
-}
-
-void ash_free(void *p)
-{
-    (void)p;
-}
 
 static void use(uint32_t vm)
 {
@@ -44,7 +29,7 @@ static void use(uint32_t vm)
 static void put(unsigned line, uint32_t vm)
 {
     while (!vmidle_put(&idle, line, vm)) {
-        lock_take(&lock);
+        os_lock(&lock);
         bool granted = waits;
         if (granted) {
             waits = false;
@@ -52,7 +37,7 @@ static void put(unsigned line, uint32_t vm)
             given = vm;
             store_release(&word, 1);
         }
-        lock_give(&lock);
+        os_unlock(&lock);
         if (granted) {
             os_wake(&word, 1);
             return;
@@ -63,10 +48,10 @@ static void put(unsigned line, uint32_t vm)
 /* As take_slow. */
 static uint32_t get_waiting(void)
 {
-    lock_take(&lock);
+    os_lock(&lock);
     uint32_t vm = vmidle_want(&idle);
     waits = vm == VMIDLE_NONE;
-    lock_give(&lock);
+    os_unlock(&lock);
     if (vm != VMIDLE_NONE)
         return vm;
     while (load_acquire(&word) == 0)
