@@ -232,7 +232,7 @@ static void test_forks(unsigned flags, unsigned children)
 
 int main(void)
 {
-    alarm(120);
+    alarm(300); /* a thread sanitizer takes its time */
     for (unsigned flags = 0; flags <= ASH_VM_STICKY; flags++) {
         test_stress(2, 1, flags, 1);
         test_stress(4, 2, flags, 2);
