@@ -96,7 +96,7 @@ void canary_fill(void *p, size_t n, size_t end, uint64_t key);
 /* Says where it is hurt, if it is. */
 void canary_check(const void *p, size_t n, size_t end, uint64_t key);
 
-/* Says which byte was written: of the pattern, or the lowest one set of `seal`, which is at `end`. */
+/* Says which byte was written: of the pattern, or of the seal, whose bits that were are `seal`. */
 ASH_COLD void canary_report(const void *p, size_t n, size_t end, uint64_t seal);
 
 /* ---- the seal of a block of `size` bytes ---- */
