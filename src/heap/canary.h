@@ -92,9 +92,11 @@ ASH_INLINE bool canary_line_is_whole(const void *last, size_t slack, uint64_t ke
 
 /* Any pattern, in [n, end) of the block at `p`, word by word; `end` is a multiple of 8. */
 void canary_fill(void *p, size_t n, size_t end, uint64_t key);
-void canary_check(const void *p, size_t n, size_t end, uint64_t key); /* says where it is hurt */
 
-/* Says which byte was written: of the pattern, or the lowest set one of `seal`, which begins at `end`. */
+/* Says where it is hurt, if it is. */
+void canary_check(const void *p, size_t n, size_t end, uint64_t key);
+
+/* Says which byte was written: of the pattern, or of the seal, whose bits that were are `seal`. */
 ASH_COLD void canary_report(const void *p, size_t n, size_t end, uint64_t seal);
 
 /* ---- the seal of a block of `size` bytes ---- */

@@ -46,8 +46,8 @@ bool hard_free_slow(struct heap *h, void *p);
 size_t hard_usable(const char *verb, const void *p);
 
 /*
- * Makes the live block of `old` bytes hold `n` where it lies; false: it cannot, and nothing was changed. `h` may
- * be no real heap.
+ * Makes the live block of `old` bytes hold `n` where it lies; false: it cannot, and nothing was
+ * changed. `h` may be no real heap.
  */
 bool hard_resize(struct heap *h, void *p, size_t old, size_t n);
 
