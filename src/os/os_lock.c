@@ -2,12 +2,15 @@
 
 #include "os/os_wait.h"
 
-enum { SPINS = 64 }; /* looks at a held word before sleeping: as long as a critical section */
+/* Looks at a held word before sleeping: as long as a critical section. The model has fewer. */
+#ifndef OS_LOCK_SPINS
+#define OS_LOCK_SPINS 64
+#endif
 
 void os_lock_slow(struct os_lock *lock)
 {
     const _Atomic(uint32_t) *hint = &lock->word;
-    for (unsigned i = 0; i < SPINS; i++)
+    for (unsigned i = 0; i < OS_LOCK_SPINS; i++)
         if (load_relaxed(hint) == LOCK_FREE && os_trylock(lock))
             return;
     /* From here on the word says that somebody may sleep, even if that is nobody any more. */
