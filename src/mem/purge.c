@@ -1,5 +1,6 @@
 #include "mem/purge.h"
 
+#include "base/annotate.h"
 #include "base/bits.h"
 #include "info/options.h"
 #include "mem/chunk.h"
@@ -40,8 +41,11 @@ static uint64_t pages_purge(size_t chunk, uint64_t mask)
         uint64_t rest = mask >> at;
         unsigned n = ~rest == 0 ? CHUNK_UNITS : bits_lowest(~rest);
         uint64_t part = bits_mask(at, n);
-        if (os_purge(unit_address(chunk * CHUNK_UNITS + at), (size_t)n << UNIT_SHIFT) == 0)
+        void *pages = unit_address(chunk * CHUNK_UNITS + at);
+        if (os_purge(pages, (size_t)n << UNIT_SHIFT) == 0) {
+            annotate_whole(pages, (size_t)n << UNIT_SHIFT); /* zero, which memcheck cannot know */
             done |= part;
+        }
         mask &= ~part;
     }
     return done;

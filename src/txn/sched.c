@@ -34,22 +34,13 @@ ASH_INLINE struct sched_key **bucket_of(const struct sched *s, uint64_t key)
     return &s->bucket[(h ^ h >> 32) & s->mask];
 }
 
-/* Not by calloc: some hundred transactions later all of it has been touched anyway. */
-static struct sched_key **buckets_create(size_t count)
-{
-    struct sched_key **bucket = ash_malloc(count * sizeof *bucket);
-    for (size_t i = 0; bucket != NULL && i < count; i++)
-        bucket[i] = NULL;
-    return bucket;
-}
-
 int sched_init(struct sched *s)
 {
     memset(s, 0, sizeof *s);
     s->serial = 1;
     s->mask = BUCKETS_FIRST - 1;
     s->arena = ash_arena_create(NULL, "sched", NULL);
-    s->bucket = buckets_create(BUCKETS_FIRST);
+    s->bucket = ash_calloc(BUCKETS_FIRST, sizeof(struct sched_key *));
     if (s->arena != NULL && s->bucket != NULL)
         return 0;
     sched_fini(s);
@@ -82,7 +73,7 @@ static bool buckets_double(struct sched *s)
 {
     struct sched_key **old = s->bucket;
     size_t count = s->mask + 1;
-    struct sched_key **bucket = buckets_create(2 * count);
+    struct sched_key **bucket = ash_calloc(2 * count, sizeof *bucket);
     if (bucket == NULL)
         return false;
     s->bucket = bucket;
