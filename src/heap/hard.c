@@ -34,6 +34,8 @@ enum {
     READY = 32,              /* blocks of a class that are ready, at most … */
     READY_BYTES = 8 * 1024,  /* … or fewer, but one, when they are more than this */
     CLEAR_MOST = 512,        /* up to so many bytes are cleared without a call of libc */
+    WHOLE = 4 * 1024,        /* blocks from here on are looked at as a whole when they go home:
+                                their slabs hold few, and often are given back at once */
     GROUPS = 16              /* other heaps' slabs that blocks are gathered for at a time */
 };
 
@@ -278,7 +280,8 @@ static ASH_NOINLINE void send_home(struct heap *h, void *const *block, unsigned 
         void *p = block[i];
         unsigned cls = classmap_at(p);
         struct slab *s = slab_of(cls, p);
-        if (!free_check(p, class_size(cls), 2 * CANARY_BYTES))
+        size_t size = class_size(cls);
+        if (!free_check(p, size, size < WHOLE ? 2 * CANARY_BYTES : size))
             continue;
         if (load_relaxed(&s->owner) != h) {
             group_add(h, groups, s, cls, p);
