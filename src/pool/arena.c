@@ -58,7 +58,7 @@ void arena_chunk_free(unsigned number, struct arena_chunk *c)
 {
     chunk_wipe(c);
     if (c->guarded)
-        annotate_whole(c + 1, c->size - sizeof *c); /* to malloc, whose zeroes are not told */
+        annotate_fresh(c + 1, c->size - sizeof *c);
     arena_count(number, ARENA_BLOCKS_GIVEN, 1);
     arena_count(number, ARENA_BYTES_GIVEN, c->size);
     front_free(c);
