@@ -195,9 +195,10 @@ int routes_compile(struct ash_arena *parent, struct route *const *route, size_t 
     size_t most, split = 0;
     if (!build_measure(&b, route, count, &most))
         return -EFBIG;
-    b.t = ash_calloc(1, most);
+    b.t = ash_malloc(most);
     if (b.t == NULL)
         return -ENOMEM;
+    memset(b.t, 0, b.slots); /* slots are cleared as they are tried */
     while (split < count && route[split]->rooted)
         split++;
     struct node *root = at(&b, b.node);
