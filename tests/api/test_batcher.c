@@ -361,7 +361,8 @@ static void test_threads(unsigned threads)
     pthread_t id[THREADS];
     uint64_t wrong = 0;
     shared = ash_batcher_create("shared", ASH_BATCHER_CONFIG(.max_calls = 50, .done = shared_done));
-    last_ticket = out_of_order = inside = cancels = 0;
+    last_ticket = out_of_order = inside = 0;
+    cancels = 0;
     memset(told, 0, sizeof told);
     for (unsigned i = 0; i < 4; i++)
         ash_batcher_add(shared, shared_run, NULL);
