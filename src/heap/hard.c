@@ -318,14 +318,18 @@ static ASH_NOINLINE bool leave(struct heap *h, struct hard *q, bool all)
     return true;
 }
 
-/* Lets a cleared block wait; true when others had to leave for that. */
+/*
+ * Lets a cleared block wait; true when others had to leave for that. It does not leave itself: a
+ * write to what was just freed is found at the latest when it does.
+ */
 ASH_INLINE bool wait_add(struct heap *h, struct hard *q, void *p, size_t size)
 {
+    bool left = false;
+    if (ASH_UNLIKELY(q->count == WAITING || q->bytes + size > WAITING_BYTES))
+        left = leave(h, q, q->bytes + size > 2 * WAITING_BYTES);
     q->waiting[q->count++] = p;
     q->bytes += size;
-    if (ASH_UNLIKELY(q->count == WAITING || q->bytes > WAITING_BYTES))
-        return leave(h, q, false);
-    return false;
+    return left;
 }
 
 bool hard_free_slow(struct heap *h, void *p)

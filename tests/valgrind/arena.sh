@@ -8,6 +8,10 @@ if grep -q 'CORE_CFLAGS = .*-fsanitize' "$top_builddir/Makefile"; then
     skip "memcheck" "a sanitizer is there"
     tap_done
 fi
+if valgrind "$top_builddir/ashlar" --version 2>&1 | grep -q '^###'; then
+    skip "memcheck" "valgrind cannot read this compiler's debugging data"
+    tap_done
+fi
 cat >"$scratch/try.c" <<'END'
 #include <ashlar/arena.h>
 #include <stdio.h>

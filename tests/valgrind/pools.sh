@@ -10,6 +10,10 @@ if ! valgrind -q true 2>/dev/null; then
     skip "memcheck and pools" "valgrind does not run here"
     tap_done
 fi
+if valgrind "$top_builddir/ashlar" --version 2>&1 | grep -q '^###'; then
+    skip "memcheck and pools" "valgrind cannot read this compiler's debugging data"
+    tap_done
+fi
 memcheck() {
     "$top_builddir/libtool" --mode=execute valgrind --soname-synonyms=somalloc='libashlar*' --leak-check="$2" \
         "$program" "$1" >"$scratch/log" 2>&1
