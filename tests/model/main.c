@@ -59,10 +59,12 @@ static void child(const struct scenario *s, const struct mutation *mutations, un
     sites_prepare(s);
     for (unsigned i = 0; i < n; i++)
         sites_mutate(mutations[i].site, mutations[i].fault);
+    if (s->most != 0)
+        search.limit = s->most;
     s->setup();
     search_all(s);
     *o = (struct outcome){.failed = search.failed,
-                          .cut = search.cut,
+                          .cut = search.cut && s->most == 0,
                           .deepest = search.deepest,
                           .executions = search.executions,
                           .repeats = search.repeats};
@@ -97,8 +99,9 @@ static void scenario_test(unsigned i)
     const struct scenario *s = scenarios[i];
     struct outcome o = outcomes[i] = scenario_run(s, &chosen, chosen_count, true);
     ok(!o.failed && !o.crashed && !o.cut, "%s: %s", s->name, s->invariant);
-    remark("%lu executions, %lu given up, %u steps at most, %.1f s%s", (unsigned long)o.executions,
-           (unsigned long)o.repeats, o.deepest, o.seconds, o.crashed ? ", crashed" : "");
+    remark("%lu executions, %lu given up, %u steps at most, %.1f s%s%s", (unsigned long)o.executions,
+           (unsigned long)o.repeats, o.deepest, o.seconds, s->most != 0 ? ", the first of more" : "",
+           o.crashed ? ", crashed" : "");
 }
 
 static void scenarios_gather(const struct scenario *table, char **names, bool full)

@@ -49,6 +49,7 @@ struct scenario {
     void (*check)(void);            /* after every run: all threads have ended, their effects are seen */
     unsigned spurious;              /* how often in a run a thread's compare-and-swaps fail without a reason */
     bool full_only;                 /* too long for the short form */
+    uint64_t most;                  /* runs at most of what cannot be searched in full; 0: all there are */
     const char *const *loud;        /* words of the list in sites.c that this scenario does look at */
 };
 
