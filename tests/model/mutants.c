@@ -46,6 +46,7 @@ static const struct survivor {
     {"store_chunk_of", "&header->kind", FAULT_NO_ACQUIRE, false, "the same, from the other side"},
     {"run_give", "&header->kind", FAULT_DROPPED, false, "only messages about wrong pointers ask for it"},
     {"run_give", "&header->pool", FAULT_DROPPED, false, "the same"},
+    {"chunk_enter", "slot", FAULT_NO_RELEASE, false, "numbers come with `fresh`, which publishes the record: see table_get"},
     {"chunk_enter", "&s->low", FAULT_DROPPED, false, "a hint: numbers below it are looked through again"},
     {"store_give", "&s->low", FAULT_DROPPED, false, "a hint: a number is not used again"},
     {"slot_mark", "&r->slot[i]", FAULT_NO_RETRY, false, "a hint: it is not repeated in the source either"},
