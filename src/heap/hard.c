@@ -297,7 +297,7 @@ static ASH_NOINLINE void send_home(struct heap *h, void *const *block, unsigned 
 }
 
 /* Of the blocks that wait, each leaves as a coin falls, or all do. */
-static ASH_NOINLINE bool leave(struct heap *h, struct hard *q, bool all)
+static ASH_NOINLINE void leave(struct heap *h, struct hard *q, bool all)
 {
     void *leaving[WAITING];
     unsigned stay = 0, leave = 0;
@@ -315,7 +315,6 @@ static ASH_NOINLINE bool leave(struct heap *h, struct hard *q, bool all)
     q->bytes = stay == 0 ? 0 : q->bytes / q->count * stay;
     q->count = stay;
     send_home(h, leaving, leave);
-    return true;
 }
 
 /*
@@ -324,12 +323,12 @@ static ASH_NOINLINE bool leave(struct heap *h, struct hard *q, bool all)
  */
 ASH_INLINE bool wait_add(struct heap *h, struct hard *q, void *p, size_t size)
 {
-    bool left = false;
-    if (ASH_UNLIKELY(q->count == WAITING || q->bytes + size > WAITING_BYTES))
-        left = leave(h, q, q->bytes + size > 2 * WAITING_BYTES);
+    bool full = q->count == WAITING || q->bytes + size > WAITING_BYTES;
+    if (ASH_UNLIKELY(full))
+        leave(h, q, false);
     q->waiting[q->count++] = p;
     q->bytes += size;
-    return left;
+    return full;
 }
 
 bool hard_free_slow(struct heap *h, void *p)
