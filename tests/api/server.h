@@ -45,8 +45,9 @@ static inline int server_open(void **res, void *user)
         ash_respool_stats(srv->pool, &st);
     if (srv->slow_ms != 0)
         usleep((unsigned)srv->slow_ms * 1000);
-    if (srv->refuses != 0)
-        return -srv->refuses;
+    int refused = srv->refuses; /* looked at once: it changes */
+    if (refused != 0)
+        return -refused;
     struct connection *c = calloc(1, sizeof *c);
     c->is_open = 1;
     srv->opens++;
