@@ -79,13 +79,13 @@ size_t own_bytes()
 int vm_init(void *user, ash_heap *heap, void **root)
 {
     auto *e = static_cast<const engine *>(user);
-    *root = e->open(heap, e->extract);
+    *root = engine_open(e, heap, e->extract);
     return *root == nullptr ? -ENOMEM : 0;
 }
 
 int vm_enter(void *user, void *root)
 {
-    static_cast<const engine *>(user)->enter(root);
+    engine_enter(static_cast<const engine *>(user), root);
     return 0;
 }
 
@@ -136,7 +136,7 @@ void create_destroy(benchmark::State &state, const engine *e, bool in_heap)
     double from = now_ns();
     for (auto _ : state) {
         ash_heap *h = in_heap ? ash_heap_create("engine", 64 * mib, 0) : nullptr;
-        void *root = e->open(h, e->extract);
+        void *root = engine_open(e, h, e->extract);
         benchmark::DoNotOptimize(root);
         if (in_heap)
             ash_heap_destroy(h);
@@ -233,7 +233,7 @@ void work(run &r, unsigned worker)
     for (size_t i; (i = r.next++) < row_count; r.done[worker]++) {
         bool good;
         if (r.pool == nullptr) {
-            void *root = r.e->open(nullptr, r.e->extract);
+            void *root = engine_open(r.e, nullptr, r.e->extract);
             good = serve(root, r.e, i);
             r.e->close(root);
         } else {
