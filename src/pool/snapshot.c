@@ -117,11 +117,18 @@ static int each_sifted(struct sweep *w, size_t off, size_t n)
     return status;
 }
 
+/* How many pages may be the process's own for nothing. */
+static size_t kept_most(const struct snapshot *s)
+{
+    return s->bytes <= SNAPSHOT_TRY_MAX ? SIZE_MAX
+                                        : s->bytes / os_page_size() / SNAPSHOT_KEPT_PART;
+}
+
 /* Cold pages of the process's own are the file's again once they are too many: all of them. */
 static long thin(struct snapshot *s)
 {
-    size_t most = s->bytes / os_page_size() / SNAPSHOT_KEPT_PART;
-    if (s->bytes <= SNAPSHOT_TRY_MAX || s->kept <= most)
+    size_t most = kept_most(s);
+    if (s->kept <= most)
         return 0;
     struct sweep w = {.s = s, .kind = OS_PAGES_COLD};
     long kept = sweep(&w, each_ignored);
@@ -155,11 +162,13 @@ static long sift(struct snapshot *s)
 
 /*
  * What a restore copies in vain grows with every use that writes elsewhere. It is time for a sift
- * when that has cost what the last sift did; and after a round, for what was so from the beginning.
+ * when that has cost what the last sift did, or takes too much memory; and after a round, for what
+ * was so from the beginning.
  */
 static bool is_sift_due(const struct snapshot *s)
 {
-    return s->round >= SNAPSHOT_ROUND || s->wasted > s->sift_cost;
+    return s->round >= SNAPSHOT_ROUND || s->wasted > s->sift_cost ||
+           (s->round > 0 && s->dirty_pages > s->base && s->dirty_pages - s->base > kept_most(s));
 }
 
 static long copy_written(struct snapshot *s)

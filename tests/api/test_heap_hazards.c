@@ -180,6 +180,51 @@ static void test_hot(void)
     ash_heap_destroy(w.heap);
 }
 
+/* ---- memory ---- */
+
+/* Pages of the process's own; 0: not known. */
+static size_t own_pages(void)
+{
+    char line[256];
+    size_t kib = 0;
+    FILE *f = fopen("/proc/self/smaps_rollup", "r");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL && sscanf(line, "Anonymous: %zu", &kib) != 1)
+        ;
+    if (f != NULL)
+        fclose(f);
+    return kib * KIB / PAGE;
+}
+
+/* Beside its image a heap takes what uses write again, little of what they wrote once, and when trimmed nothing. */
+static void test_memory(size_t n, enum ash_reset_mode mode)
+{
+    struct world w = world_open(n, mode);
+    size_t pages = n / PAGE, before = own_pages(), most = 0;
+    uint64_t x = 1;
+    int bad = 0;
+    for (int turn = 0; turn < 300; turn++) {
+        for (size_t i = 0; i < 50; i++) {
+            x = x * 6364136223846793005 + 1442695040888963407;
+            w.p[(i < 20 ? i * 3 : x >> 33) % pages * PAGE + 50]++;
+        }
+        size_t own = own_pages();
+        most = own > most ? own : most;
+        bad += ash_heap_restore(w.heap) != 0;
+    }
+    bad += !is_back(&w);
+    enum ash_reset_mode got = (enum ash_reset_mode)stats(w.heap).mode;
+    if (before == 0 || n <= 2 * MIB || (got != ASH_RESET_SCAN && got != ASH_RESET_SCAN_UFFD))
+        skip("all may be there twice", 1);
+    else
+        ok(bad == 0 && most < before + 50 + pages / 5, "%s: beside its image of %zu pages a heap takes %zu",
+           mode_name[mode], pages, most - before);
+    bad += ash_heap_trim(w.heap) != 0;
+    size_t idle = own_pages();
+    ok(bad == 0 && idle < before + 20, "%s: and %d when trimmed", mode_name[mode], (int)(idle - before));
+    ok(is_back(&w), "it is whole");
+    ash_heap_destroy(w.heap);
+}
+
 /* ---- AUTO ---- */
 
 static void test_auto_small(void)
@@ -292,6 +337,8 @@ int main(void)
         test_threads((enum ash_reset_mode)mode);
         test_fork((enum ash_reset_mode)mode);
         test_mappings((enum ash_reset_mode)mode);
+        test_memory(6 * MIB, (enum ash_reset_mode)mode);
+        test_memory(MIB, (enum ash_reset_mode)mode);
     }
     test_hot();
     test_auto_small();
