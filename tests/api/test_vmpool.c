@@ -187,6 +187,9 @@ static void test_cycles(const struct engine *e, int count)
     ash_vmpool_stats(pool, &stats);
     is_int(wrong, 0, "many cycles, each with the right answer");
     is_int(grown, 0, "none of which finds a heap that has grown");
+    double ratio = (double)before.image_bytes / (double)before.live_bytes;
+    ok(ratio <= 1.15, "or an image that is more than 1.15 of what the engine uses: %.3f of %d KiB", ratio,
+       (int)(before.live_bytes >> 10));
     ok(stats.created == 1 && stats.mismatches == 0, "one VM, which is its image's like: %d cycles of %s", count,
        e->name);
     ash_vmpool_destroy(pool);
