@@ -34,13 +34,16 @@
  * Measured on 200 KiB to 2 MiB: a scan 1.0 us and 1.2 ns a page (2.5 with any other filter than
  * "written", which has a loop of its own in the system), a page found 18 ns, its copy 87 from the
  * second-level cache and some 250 from beyond; a fault 1.0 us on a protected page and 3.0 on one of
- * the file's, protecting a stretch 1.2. Rejected: the image in memory and the range with it, which
- * is as fast and is everything twice (eight heaps of 4 MiB: 85 % more than by malloc, this way
- * MEMFIG); protecting all pages after so many restores, since each hot page faults again (use and
- * restore of 1.8 MiB, 31 pages, in us, for 0, 2 and 8 others each time: 7.5, 20 and 38, this way
- * 6.3, 16 and 35; of 16 MiB, 100 pages, 0 and 25 others: 37 and 150, this way 26 and 125);
- * comparing a page before it is copied, by pages, 512 bytes or lines, which takes what copying does
- * (95 to 99 ns), as do rep movsb, 16- and 32-byte moves (85 to 105).
+ * the file's, protecting a stretch 1.2.
+ *
+ * Rejected: the image in memory and the range with it, which is as fast and is everything twice:
+ * eight heaps of 4 MiB took 85 % more than by malloc, this way 3 % less, and 5 % more if each use
+ * writes elsewhere; which is the price, as dropped pages fault again: use and restore of 16 MiB
+ * with 25 of 100 pages elsewhere take 270 us for 110. Protecting all pages after so many restores,
+ * since each hot page faults again (1.8 MiB, 31 pages, in us, for 0, 2 and 8 others each time: 7.5,
+ * 20 and 38, this way 6.3, 16 and 35). Comparing a page before it is copied, by pages, 512 bytes or
+ * lines, which takes what copying does (95 to 99 ns), as do rep movsb, 16- and 32-byte moves (85 to
+ * 105).
  */
 #ifndef ASH_SNAPSHOT_H
 #define ASH_SNAPSHOT_H

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -220,11 +221,9 @@ static void test_memory(size_t n, enum ash_reset_mode mode)
     }
     bad += !is_back(&w);
     enum ash_reset_mode got = (enum ash_reset_mode)stats(w.heap).mode;
-    if (most < 0 || n <= 2 * MIB || (got != ASH_RESET_SCAN && got != ASH_RESET_SCAN_UFFD))
-        skip("all may be there twice", 1);
-    else
-        ok(bad == 0 && most < 50 + pages / 5, "%s: beside its image of %ld pages a heap takes %ld", mode_name[mode],
-           pages, most);
+    bool scans = got == ASH_RESET_SCAN || got == ASH_RESET_SCAN_UFFD;
+    long bound = got == ASH_RESET_DROP ? 60 : scans && n > 2 * MIB ? 50 + pages / 5 : pages + pages / 32 + 10;
+    ok(bad == 0 && most < bound, "%s: beside its image of %ld pages a heap takes %ld", mode_name[mode], pages, most);
     bad += ash_heap_trim(w.heap) != 0;
     long idle = own_pages(&w);
     ok(bad == 0 && idle < 5, "%s: and %ld when trimmed", mode_name[mode], idle);
@@ -329,7 +328,7 @@ static void test_mappings(enum ash_reset_mode mode)
     int before = mappings();
     for (int i = 0; i < HEAPS; i++)
         w[i] = world_open(256 * KIB, mode);
-    int each = (mappings() - before + HEAPS - 1) / HEAPS;
+    int each = (mappings() - before) / HEAPS; /* some of those that came may be others */
     ok(before > 0 && each <= 4, "%s: a heap with its image is %d mappings", mode_name[mode], each);
     for (int i = 0; i < HEAPS; i++)
         ash_heap_destroy(w[i].heap);
