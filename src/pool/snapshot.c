@@ -120,8 +120,7 @@ static int each_sifted(struct sweep *w, size_t off, size_t n)
 /* How many pages may be the process's own for nothing. */
 static size_t kept_most(const struct snapshot *s)
 {
-    return s->bytes <= SNAPSHOT_TRY_MAX ? SIZE_MAX
-                                        : s->bytes / os_page_size() / SNAPSHOT_KEPT_PART;
+    return s->bytes <= SNAPSHOT_TRY_MAX ? SIZE_MAX : s->bytes / os_page_size() / SNAPSHOT_KEPT_PART;
 }
 
 /* Cold pages of the process's own are the file's again once they are too many: all of them. */
