@@ -1,17 +1,19 @@
 /*
  * bench_vm: what a pool of VMs saves, for each engine there is (bench/engines).
  *
- * engine/create_destroy: an engine made and ended, by malloc and in a heap; engine/cycle: acquire
- * and release of a pooled one, whose parts are in the counters. bare/cycle: a pool whose heaps are
- * almost empty, so what is left is the pool itself, by 1 to 8 threads.
+ * engine/create_destroy: an engine made and ended, by malloc and in a heap; engine/context: what an
+ * engine offers instead, another set of globals in the same runtime, with the script compiled;
+ * engine/cycle: acquire and release of a pooled one, whose parts are in the counters. bare/cycle: a
+ * pool whose heaps are almost empty, so what is left is the pool itself, by 1 to 8 threads.
  *
  * rows/ENGINE/WAY/WORKERS: 10,000 rows of JSON, of each of which a script returns the value, in an
  * engine that is as new for each row: made for it by malloc (new), or pooled. An iteration is all
- * rows. Counters: the workers' least and most rows, the CPU time of a row, the memory.
+ * rows. Counters: the CPU time of a row, the memory; the workers' shares stand at the end.
  *
- * memory: 8 engines' worth of 4 MiB each, as blocks of 16 to 512 bytes by malloc, and in the heaps
- * of a pool that are used, by the modes of the reset. Counted is the memory of the process's own,
- * and images that are files.
+ * memory: 8 engines' worth of 4 MiB each, as blocks of 16 to 512 bytes, of which each use writes to
+ * one in 500: the same ones, or others each time. By malloc, and in the heaps of a pool, by the
+ * modes of the reset. Counted is the most that there was at the end of any of the last uses: memory
+ * of the process's own, images, and page tables. `pss_MiB` is what the system counts as mapped.
  *
  * The ratios stand at the end.
  */
@@ -60,18 +62,23 @@ double now_ns(clockid_t clock = CLOCK_MONOTONIC)
     return static_cast<double>(t.tv_sec) * 1e9 + static_cast<double>(t.tv_nsec);
 }
 
-/* Memory of the process's own, that is in use; files' pages, an image's among them, do not count. */
-size_t own_bytes()
+/* A line of a file of /proc/self that is in KiB. */
+size_t proc_bytes(const char *file, const char *format)
 {
     char line[256];
     size_t kib = 0;
-    if (FILE *f = std::fopen("/proc/self/smaps_rollup", "r")) {
-        while (std::fgets(line, sizeof line, f) != nullptr &&
-               std::sscanf(line, "Anonymous: %zu", &kib) != 1)
+    if (FILE *f = std::fopen(file, "r")) {
+        while (std::fgets(line, sizeof line, f) != nullptr && std::sscanf(line, format, &kib) != 1)
             ;
         std::fclose(f);
     }
     return kib * 1024;
+}
+
+/* Memory of the process's own, that is in use; files' pages, an image's among them, do not count. */
+size_t own_bytes()
+{
+    return proc_bytes("/proc/self/smaps_rollup", "Anonymous: %zu");
 }
 
 /* ---- pools ---- */
@@ -79,13 +86,13 @@ size_t own_bytes()
 int vm_init(void *user, ash_heap *heap, void **root)
 {
     auto *e = static_cast<const engine *>(user);
-    *root = e->open(heap, e->extract);
+    *root = engine_open(e, heap, e->extract);
     return *root == nullptr ? -ENOMEM : 0;
 }
 
 int vm_enter(void *user, void *root)
 {
-    static_cast<const engine *>(user)->enter(root);
+    engine_enter(static_cast<const engine *>(user), root);
     return 0;
 }
 
@@ -136,7 +143,7 @@ void create_destroy(benchmark::State &state, const engine *e, bool in_heap)
     double from = now_ns();
     for (auto _ : state) {
         ash_heap *h = in_heap ? ash_heap_create("engine", 64 * mib, 0) : nullptr;
-        void *root = e->open(h, e->extract);
+        void *root = engine_open(e, h, e->extract);
         benchmark::DoNotOptimize(root);
         if (in_heap)
             ash_heap_destroy(h);
@@ -146,6 +153,19 @@ void create_destroy(benchmark::State &state, const engine *e, bool in_heap)
     if (!in_heap)
         note(std::string("create/") + e->name,
              (now_ns() - from) / static_cast<double>(state.iterations()));
+}
+
+void context(benchmark::State &state, const engine *e)
+{
+    ash_heap *h = ash_heap_create("engine", 64 * mib, 0);
+    void *root = engine_open(e, h, e->extract);
+    double from = now_ns();
+    for (auto _ : state)
+        if (engine_context(e, root, e->extract) != 0)
+            std::abort();
+    note(std::string("context/") + e->name,
+         (now_ns() - from) / static_cast<double>(state.iterations()));
+    ash_heap_destroy(h);
 }
 
 void cycle(benchmark::State &state, const engine *e)
@@ -217,8 +237,10 @@ struct run {
     const engine *e;
     ash_vmpool *pool; /* nullptr: an engine by malloc for each row */
     std::atomic<size_t> next{0}, wrong{0};
-    size_t done[workers_most] = {};
 };
+
+/* Of each pooled run, the pool's figures by workers. */
+std::map<std::string, std::string> breakdown;
 
 bool serve(void *root, const engine *e, size_t i)
 {
@@ -228,12 +250,12 @@ bool serve(void *root, const engine *e, size_t i)
            std::strtoull(text, nullptr, 10) == 7 * i;
 }
 
-void work(run &r, unsigned worker)
+void work(run &r)
 {
-    for (size_t i; (i = r.next++) < row_count; r.done[worker]++) {
+    for (size_t i; (i = r.next++) < row_count;) {
         bool good;
         if (r.pool == nullptr) {
-            void *root = r.e->open(nullptr, r.e->extract);
+            void *root = engine_open(r.e, nullptr, r.e->extract);
             good = serve(root, r.e, i);
             r.e->close(root);
         } else {
@@ -247,12 +269,34 @@ void work(run &r, unsigned worker)
     }
 }
 
+/* A line for each worker: its rows, how many of them in the VM it had before, and the parts. */
+std::string worker_lines(ash_vmpool *p)
+{
+    std::string lines;
+    char line[160];
+    struct ash_vmpool_stats s{};
+    s.struct_size = sizeof s;
+    for (unsigned i = 0; ash_vmpool_worker_stats(p, i, &s) != -EINVAL; i++)
+        if (s.acquires != 0) {
+            auto rows_done = static_cast<double>(s.acquires);
+            std::snprintf(line, sizeof line,
+                          "    worker %-2u %9.0f rows, %5.1f %% in its own VM, %5.1f %% waits; "
+                          "acquire %5.0f reset %5.0f release %5.0f ns\n",
+                          i, rows_done, 100 * static_cast<double>(s.own) / rows_done,
+                          100 * static_cast<double>(s.waits) / rows_done, mean(s.acquire),
+                          mean(s.reset), mean(s.release));
+            lines += line;
+            s.acquires = 0;
+        }
+    return lines;
+}
+
 void extract(benchmark::State &state, const engine *e, bool pooled)
 {
     const auto workers = static_cast<unsigned>(state.range(0));
     ash_vmpool *p = pooled ? engine_pool(e, workers) : nullptr;
     double cpu = 0;
-    size_t least = row_count, most = 0, wrong = 0;
+    size_t wrong = 0;
     rows();
     for (auto _ : state) {
         run r;
@@ -261,7 +305,7 @@ void extract(benchmark::State &state, const engine *e, bool pooled)
         double from = now_ns(), cpu_from = now_ns(CLOCK_PROCESS_CPUTIME_ID);
         std::vector<std::thread> threads;
         for (unsigned i = 0; i < workers; i++)
-            threads.emplace_back(work, std::ref(r), i);
+            threads.emplace_back(work, std::ref(r));
         for (auto &t : threads)
             t.join();
         double to = now_ns(), cpu_to = now_ns(CLOCK_PROCESS_CPUTIME_ID);
@@ -273,22 +317,18 @@ void extract(benchmark::State &state, const engine *e, bool pooled)
         note(std::string(pooled ? "cpu/pooled/" : "cpu/new/") + e->name + "/" +
                  std::to_string(workers),
              cpu_to - cpu_from);
-        for (unsigned i = 0; i < workers; i++) {
-            least = std::min(least, r.done[i]);
-            most = std::max(most, r.done[i]);
-        }
         wrong += r.wrong;
     }
     if (wrong != 0)
         state.SkipWithError("a row has the wrong value");
     auto all = static_cast<double>(state.iterations()) * row_count;
     state.SetItemsProcessed(static_cast<int64_t>(all));
-    state.counters["worker_least"] = static_cast<double>(least);
-    state.counters["worker_most"] = static_cast<double>(most);
     state.counters["cpu_ns_row"] = cpu / all;
     state.counters["own_MiB"] = static_cast<double>(own_bytes()) / mib;
     if (p != nullptr) {
         show_parts(state, p);
+        breakdown[std::string(e->name) + ", " + std::to_string(workers) + " workers"] =
+            worker_lines(p);
         ash_vmpool_destroy(p);
     }
 }
@@ -319,12 +359,12 @@ int live_init(void *, ash_heap *heap, void **root)
     return 0;
 }
 
-/* Writes to every `every`th block. */
-void visit(void *root, size_t every)
+/* Writes to one block in 500, which `turn` selects. */
+void visit(void *root, uint64_t turn)
 {
-    size_t i = 0;
+    random_numbers g(turn);
     for (auto **p = static_cast<void **>(root); p != nullptr; p = static_cast<void **>(*p))
-        if (++i % every == 0)
+        if (g.below(500) == 0)
             reinterpret_cast<volatile char *>(p)[8]++;
 }
 
@@ -332,71 +372,103 @@ struct memory_way {
     const char *name;
     bool pooled;
     ash_reset_mode mode;
-    bool trimmed;
+    bool others;  /* each use writes to other blocks */
+    bool trimmed; /* the heaps are idle */
 };
 
 constexpr memory_way memory_ways[] = {
-    {"malloc", false, ASH_RESET_AUTO, false},
-    {"auto", true, ASH_RESET_AUTO, false},
-    {"scan", true, ASH_RESET_SCAN, false},
-    {"scan_trimmed", true, ASH_RESET_SCAN, true},
+    {"malloc", false, ASH_RESET_AUTO, false, false},
+    {"auto", true, ASH_RESET_AUTO, false, false},
+    {"auto_others", true, ASH_RESET_AUTO, true, false},
+    {"auto_trimmed", true, ASH_RESET_AUTO, true, true},
+    {"scan", true, ASH_RESET_SCAN, false, false},
+    {"scan_others", true, ASH_RESET_SCAN, true, false},
+    {"copy", true, ASH_RESET_COPY, false, false},
 };
 
-double live_memory(const memory_way &way)
+struct memory_sum {
+    size_t all, pss;
+};
+
+memory_sum memory_now(ash_vmpool *p)
+{
+    struct ash_vmpool_stats s{};
+    s.struct_size = sizeof s;
+    if (p != nullptr)
+        ash_vmpool_stats(p, &s);
+    return {own_bytes() + s.image_bytes + proc_bytes("/proc/self/status", "VmPTE: %zu"),
+            proc_bytes("/proc/self/smaps_rollup", "Pss: %zu")};
+}
+
+void memory_most(memory_sum &most, ash_vmpool *p)
+{
+    memory_sum now = memory_now(p);
+    most = {std::max(most.all, now.all), std::max(most.pss, now.pss)};
+}
+
+constexpr int memory_uses = 130, memory_looks = 66;
+
+void live_in_pool(const memory_way &way, memory_sum &most)
 {
     ash_vm *vm[workers_most];
-    size_t before = own_bytes(), images = 0;
-    if (!way.pooled) {
-        for (unsigned i = 0; i < workers_most; i++)
-            visit(fill([](size_t n) { return std::malloc(n); }), 500);
-        return static_cast<double>(own_bytes() - before);
-    }
     ash_vm_ops ops{};
     ops.init = live_init;
     ash_vmpool *p = pool_create("memory", ops, workers_most, nullptr, way.mode);
-    for (int use = 0; use < 20; use++) {
+    for (int use = 0; use < memory_uses; use++) {
         for (auto &one : vm)
             if (ash_vmpool_acquire(p, &one, 0) != 0)
                 std::abort();
-        for (auto *one : vm)
-            visit(ash_vm_root(one), 500);
+        for (unsigned i = 0; i < workers_most; i++)
+            visit(ash_vm_root(vm[i]), way.others ? static_cast<uint64_t>(use) * workers_most + i : 0);
+        if (!way.trimmed && use >= memory_uses - memory_looks)
+            memory_most(most, p);
         for (auto *one : vm)
             ash_vmpool_release(p, one, 0);
     }
-    for (auto &one : vm)
-        if (ash_vmpool_acquire(p, &one, 0) != 0)
-            std::abort();
-    for (auto *one : vm) {
-        if (way.trimmed)
-            ash_heap_trim(ash_vm_heap(one));
-        struct ash_heap_stats s;
-        ash_heap_stats(ash_vm_heap(one), &s);
-        images += s.mode == ASH_RESET_SCAN ? s.image_bytes : 0;
+    if (way.trimmed) {
+        ash_vm *one[workers_most];
+        for (auto &each : one)
+            if (ash_vmpool_acquire(p, &each, 0) != 0 || ash_heap_trim(ash_vm_heap(each)) != 0)
+                std::abort();
+        memory_most(most, p);
     }
-    return static_cast<double>(own_bytes() - before + images);
+}
+
+memory_sum live_memory(const memory_way &way)
+{
+    memory_sum before = memory_now(nullptr), most{};
+    if (way.pooled) {
+        live_in_pool(way, most);
+    } else {
+        for (unsigned i = 0; i < workers_most; i++)
+            visit(fill([](size_t n) { return std::malloc(n); }), 0);
+        memory_most(most, nullptr);
+    }
+    return {most.all - before.all, most.pss - before.pss};
 }
 
 /* In a child, where nothing else is. */
 void memory(benchmark::State &state, const memory_way &way)
 {
-    double bytes = 0;
+    memory_sum bytes{};
     for (auto _ : state) {
         int fd[2];
         if (pipe(fd) != 0)
             std::abort();
         pid_t child = fork();
         if (child == 0) {
-            double answer = live_memory(way);
+            memory_sum answer = live_memory(way);
             _exit(write(fd[1], &answer, sizeof answer) != sizeof answer);
         }
         if (read(fd[0], &bytes, sizeof bytes) != sizeof bytes)
-            bytes = 0;
+            bytes = {};
         close(fd[0]);
         close(fd[1]);
         waitpid(child, nullptr, 0);
     }
-    note(std::string("memory/") + way.name, bytes);
-    state.counters["MiB_each"] = bytes / mib / workers_most;
+    note(std::string("memory/") + way.name, static_cast<double>(bytes.all));
+    state.counters["MiB_each"] = static_cast<double>(bytes.all) / mib / workers_most;
+    state.counters["pss_MiB"] = static_cast<double>(bytes.pss) / mib / workers_most;
 }
 
 /* ---- all ---- */
@@ -410,6 +482,7 @@ void add_all()
                                      false);
         benchmark::RegisterBenchmark((name + "/create_destroy/heap").c_str(), create_destroy, e,
                                      true);
+        benchmark::RegisterBenchmark((name + "/context").c_str(), context, e);
         benchmark::RegisterBenchmark((name + "/cycle").c_str(), cycle, e);
     }
     benchmark::RegisterBenchmark("bare/restore", bare_restore);
@@ -446,11 +519,15 @@ void show_ratios()
         std::string e = (*at)->name;
         show_ratio((e + ": acquire + release to create + destroy").c_str(), "cycle/" + e,
                    "create/" + e, false);
+        show_ratio((e + ": acquire + release to a new context").c_str(), "cycle/" + e,
+                   "context/" + e, false);
         for (unsigned n = 1; n <= workers_most; n *= 2) {
             std::string workers = "/" + e + "/" + std::to_string(n);
             show_ratio((e + ": rows a second, " + std::to_string(n) + " workers").c_str(),
                        "rows/pooled" + workers, "rows/new" + workers, true);
         }
+        show_ratio((e + ": time of all rows, 8 workers to 2").c_str(), "rows/pooled/" + e + "/8",
+                   "rows/pooled/" + e + "/2", false);
         show_ratio((e + ": CPU time of a row, 8 workers to 2").c_str(), "cpu/pooled/" + e + "/8",
                    "cpu/pooled/" + e + "/2", false);
     }
@@ -474,5 +551,7 @@ int main(int argc, char **argv)
         return 1;
     benchmark::RunSpecifiedBenchmarks();
     show_ratios();
+    for (const auto &run : breakdown)
+        std::printf("%s\n%s", run.first.c_str(), run.second.c_str());
     return 0;
 }

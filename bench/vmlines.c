@@ -47,13 +47,13 @@ struct job {
 static int vm_init(void *user, struct ash_heap *heap, void **root)
 {
     const struct job *j = user;
-    *root = j->engine->open(heap, j->script);
+    *root = engine_open(j->engine, heap, j->script);
     return *root == NULL ? -ENOEXEC : 0;
 }
 
 static int vm_enter(void *user, void *root)
 {
-    ((const struct job *)user)->engine->enter(root);
+    engine_enter(((const struct job *)user)->engine, root);
     return 0;
 }
 

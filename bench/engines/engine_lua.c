@@ -25,7 +25,7 @@ static int show(lua_State *L, int status, char *out, size_t cap)
     return status == LUA_OK ? 0 : -1;
 }
 
-static int engine_run(void *root, const char *program, char *out, size_t cap)
+static int vm_run(void *root, const char *program, char *out, size_t cap)
 {
     lua_State *L = root;
     int status = luaL_loadstring(L, program);
@@ -34,32 +34,44 @@ static int engine_run(void *root, const char *program, char *out, size_t cap)
     return show(L, status, out, cap);
 }
 
-static void *engine_open(struct ash_heap *heap, const char *script)
+static void *vm_open(struct ash_heap *heap, const char *program)
 {
-    char program[1024], out[64];
+    char out[64];
     lua_State *L =
         heap != NULL ? lua_newstate(ash_heap_lua_alloc, heap) : lua_newstate(plain_alloc, NULL);
     if (L == NULL)
         return NULL;
     luaL_openlibs(L);
-    int n = snprintf(program, sizeof program, "function handle(row) %s end", script);
-    if (n < (int)sizeof program && engine_run(L, program, out, sizeof out) == 0)
+    if (vm_run(L, program, out, sizeof out) == 0)
         return L;
     lua_close(L);
     return NULL;
 }
 
-static void engine_close(void *root)
+static void vm_close(void *root)
 {
     lua_close(root);
 }
 
-static void engine_enter(void *root)
+/* A table of globals that inherits from the first one. */
+static int vm_context(void *root, const char *program)
 {
-    (void)root;
+    lua_State *L = root;
+    int status = luaL_loadstring(L, program);
+    if (status == LUA_OK) {
+        lua_newtable(L);
+        lua_newtable(L);
+        lua_pushglobaltable(L);
+        lua_setfield(L, -2, "__index");
+        lua_setmetatable(L, -2);
+        lua_setupvalue(L, -2, 1);
+        status = lua_pcall(L, 0, 0, 0);
+    }
+    lua_settop(L, 0);
+    return status == LUA_OK ? 0 : -1;
 }
 
-static int engine_call(void *root, const char *row, size_t n, char *out, size_t cap)
+static int vm_call(void *root, const char *row, size_t n, char *out, size_t cap)
 {
     lua_State *L = root;
     lua_getglobal(L, "handle");
@@ -67,23 +79,21 @@ static int engine_call(void *root, const char *row, size_t n, char *out, size_t 
     return show(L, lua_pcall(L, 1, 1, 0), out, cap);
 }
 
-/* Of the engine that runs in this thread. */
-static __thread void (*ticker)(void);
-
 static void hook(lua_State *L, lua_Debug *at)
 {
     (void)L, (void)at;
-    ticker();
+    engine_ticker();
 }
 
-static void engine_on_tick(void *root, void (*tick)(void))
+static void vm_watch(void *root, int watched)
 {
-    ticker = tick;
-    lua_sethook(root, tick != NULL ? hook : NULL, LUA_MASKCOUNT, 1000);
+    lua_sethook(root, watched ? hook : NULL, LUA_MASKCOUNT, 1000);
 }
 
 const struct engine engine_lua = {
     .name = "lua",
+    .before = "function handle(row) ",
+    .after = " end",
     .extract = "return math.tointeger(row:match('\"value\": *(%-?%d+)'))",
     .spoil = "leak = 1; string.poison = 2; job = coroutine.create(function() end); tostring = nil",
     .spoiled = "return type(leak) .. ' ' .. type(('').poison) .. ' ' .. type(job) .. ' ' .. "
@@ -91,10 +101,10 @@ const struct engine engine_lua = {
     .clean = "nil nil nil function",
     .endless = "local t = {} while true do t[#t % 1000 + 1] = {#t .. ''} end",
     .hungry = "local t = {} while true do t[#t + 1] = ('x'):rep(1000) .. #t end",
-    .open = engine_open,
-    .close = engine_close,
-    .enter = engine_enter,
-    .call = engine_call,
-    .run = engine_run,
-    .on_tick = engine_on_tick,
+    .open = vm_open,
+    .close = vm_close,
+    .context = vm_context,
+    .call = vm_call,
+    .run = vm_run,
+    .watch = vm_watch,
 };

@@ -32,14 +32,18 @@ static int show(JSContext *c, JSValue v, char *out, size_t cap)
     return wrong ? -1 : 0;
 }
 
-static int engine_run(void *root, const char *program, char *out, size_t cap)
+static JSValue evaluate(JSContext *c, const char *program)
 {
-    struct js *js = root;
-    JSValue v = JS_Eval(js->context, program, strlen(program), "program", JS_EVAL_TYPE_GLOBAL);
-    return show(js->context, v, out, cap);
+    return JS_Eval(c, program, strlen(program), "program", JS_EVAL_TYPE_GLOBAL);
 }
 
-static void engine_close(void *root)
+static int vm_run(void *root, const char *program, char *out, size_t cap)
+{
+    struct js *js = root;
+    return show(js->context, evaluate(js->context, program), out, cap);
+}
+
+static void vm_close(void *root)
 {
     struct js *js = root;
     JS_FreeValue(js->context, js->handle);
@@ -62,9 +66,8 @@ static bool start(struct js *js)
     return js->context != NULL;
 }
 
-static void *engine_open(struct ash_heap *heap, const char *script)
+static void *vm_open(struct ash_heap *heap, const char *program)
 {
-    char program[1024];
     struct js *js = heap != NULL ? ash_heap_malloc(heap, sizeof *js) : malloc(sizeof *js);
     if (js == NULL)
         return NULL;
@@ -74,22 +77,31 @@ static void *engine_open(struct ash_heap *heap, const char *script)
             free(js);
         return NULL;
     }
-    int n = snprintf(program, sizeof program, "(function(row) { %s })", script);
-    js->handle = JS_UNDEFINED;
-    if (n < (int)sizeof program)
-        js->handle = JS_Eval(js->context, program, (size_t)n, "script", JS_EVAL_TYPE_GLOBAL);
+    js->handle = evaluate(js->context, program);
     if (JS_IsFunction(js->context, js->handle))
         return js;
-    engine_close(js);
+    vm_close(js);
     return NULL;
 }
 
-static void engine_enter(void *root)
+static int vm_context(void *root, const char *program)
+{
+    JSContext *c = JS_NewContext(((struct js *)root)->runtime);
+    if (c == NULL)
+        return -1;
+    JSValue handle = evaluate(c, program);
+    int status = JS_IsFunction(c, handle) ? 0 : -1;
+    JS_FreeValue(c, handle);
+    JS_FreeContext(c);
+    return status;
+}
+
+static void vm_enter(void *root)
 {
     JS_UpdateStackTop(((struct js *)root)->runtime);
 }
 
-static int engine_call(void *root, const char *row, size_t n, char *out, size_t cap)
+static int vm_call(void *root, const char *row, size_t n, char *out, size_t cap)
 {
     struct js *js = root;
     JSValue arg = JS_NewStringLen(js->context, row, n);
@@ -98,24 +110,22 @@ static int engine_call(void *root, const char *row, size_t n, char *out, size_t 
     return show(js->context, v, out, cap);
 }
 
-/* Of the engine that runs in this thread. */
-static __thread void (*ticker)(void);
-
 static int interrupt(JSRuntime *runtime, void *opaque)
 {
     (void)runtime, (void)opaque;
-    ticker();
+    engine_ticker();
     return 0;
 }
 
-static void engine_on_tick(void *root, void (*tick)(void))
+static void vm_watch(void *root, int watched)
 {
-    ticker = tick;
-    JS_SetInterruptHandler(((struct js *)root)->runtime, tick != NULL ? interrupt : NULL, NULL);
+    JS_SetInterruptHandler(((struct js *)root)->runtime, watched ? interrupt : NULL, NULL);
 }
 
 const struct engine engine_quickjs = {
     .name = "quickjs",
+    .before = "(function(row) { ",
+    .after = " })",
     .extract = "return JSON.parse(row).value",
     .spoil = "globalThis.leak = 1; Array.prototype.poison = 2; Promise.resolve().then(() => { "
              "globalThis.job = 3 }); JSON = null",
@@ -123,10 +133,11 @@ const struct engine engine_quickjs = {
     .clean = "undefined undefined undefined function",
     .endless = "var t = []; for (let i = 0;; i++) t[i % 1000] = { i, s: 'v' + i }",
     .hungry = "var t = []; for (;;) t.push('x'.repeat(1000) + t.length)",
-    .open = engine_open,
-    .close = engine_close,
-    .enter = engine_enter,
-    .call = engine_call,
-    .run = engine_run,
-    .on_tick = engine_on_tick,
+    .open = vm_open,
+    .close = vm_close,
+    .context = vm_context,
+    .enter = vm_enter,
+    .call = vm_call,
+    .run = vm_run,
+    .watch = vm_watch,
 };

@@ -54,13 +54,13 @@
  * Caveats
  *   All of ashlar/heap.h's: what is drawn before the image is drawn again after every restore, so
  *   seed in `enter`; memory made in a VM is gone after its release. A VM that is not released is
- *   never anybody else's, also when its thread ends. ASH_RESET_AUTO is the fastest, and holds each
- *   image beside the heap; ASH_RESET_SCAN only the pages that were written, at some microseconds
- *   more a release: for large engines, where memory counts. Misuse (releasing twice, or what is
- *   not the pool's, or another thread's VM) is refused and named on standard error; using another
- *   thread's engine without asking the pool for it cannot be seen. There is no thread behind a
- *   pool: what is idle too long is looked for in releases now and then, and in
- *   ash_vmpool_maintain. Do not fork in a signal handler.
+ *   never anybody else's, also when its thread ends. A VM takes its image and the pages that uses
+ *   write, see ash_heap_snapshot: of a small one that may be all of it once more, until it has been
+ *   idle for `idle_trim_ns`. Misuse (releasing twice, or what is not the pool's, or another
+ *   thread's VM) is refused and named on standard error; using another thread's engine without
+ *   asking the pool for it cannot be seen. There is no thread behind a pool: what is idle too long
+ *   is looked for in releases now and then, and in ash_vmpool_maintain. Do not fork in a signal
+ *   handler.
  */
 #ifndef ASHLAR_VMPOOL_H
 #define ASHLAR_VMPOOL_H

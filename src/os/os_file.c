@@ -42,6 +42,11 @@ int os_write_all(int fd, const char *s, size_t n)
     return 0;
 }
 
+int os_write_fmt(void *fd, const char *s, size_t n)
+{
+    return os_write_all(*(int *)fd, s, n);
+}
+
 static int open_at(const char *path, int flags)
 {
     long fd;

@@ -20,6 +20,9 @@ struct os_file_id {
  */
 int os_write_all(int fd, const char *s, size_t n);
 
+/* The same as a fmt_write (base/fmt.h), which is given a pointer to the descriptor. */
+int os_write_fmt(void *fd, const char *s, size_t n);
+
 /* Opens a file for writing, created (0644) or emptied, closed on exec; the descriptor. */
 int os_open_write(const char *path);
 

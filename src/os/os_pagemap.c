@@ -110,18 +110,25 @@ static long scan(struct scan_arg *arg)
 long os_pages_scan(uintptr_t *from, uintptr_t end, enum os_page_kind kind,
                    struct os_page_range *out, size_t room)
 {
-    bool copied = kind == OS_PAGES_COPIED;
+    static const struct {
+        uint64_t flags, inverted, mask, anyof, wanted;
+    } kinds[] = {
+        [OS_PAGES_COPIED] = {0, PAGE_FILE, PAGE_FILE, PAGE_PRESENT | PAGE_SWAPPED, PAGE_PRESENT},
+        [OS_PAGES_WRITTEN] = {SCAN_CHECK_WATCHED, 0, PAGE_WRITTEN, 0, PAGE_WRITTEN},
+        [OS_PAGES_COLD] = {SCAN_CHECK_WATCHED, PAGE_FILE | PAGE_WRITTEN, PAGE_FILE | PAGE_WRITTEN,
+                           PAGE_PRESENT | PAGE_SWAPPED, PAGE_PRESENT},
+    };
     struct scan_arg arg = {
         .size = sizeof arg,
-        .flags = copied ? 0 : SCAN_CHECK_WATCHED,
+        .flags = kinds[kind].flags,
         .start = *from,
         .end = end,
         .vec = (uintptr_t)out,
         .vec_len = room,
-        .inverted = copied ? PAGE_FILE : 0,
-        .mask = copied ? PAGE_FILE : PAGE_WRITTEN,
-        .anyof = copied ? PAGE_PRESENT | PAGE_SWAPPED : 0,
-        .wanted = copied ? PAGE_PRESENT : PAGE_WRITTEN,
+        .inverted = kinds[kind].inverted,
+        .mask = kinds[kind].mask,
+        .anyof = kinds[kind].anyof,
+        .wanted = kinds[kind].wanted,
     };
     long got = scan(&arg);
     if (got >= 0)

@@ -21,6 +21,7 @@ struct os_page_range {
 enum os_page_kind {
     OS_PAGES_COPIED,  /* of a private mapping of a file: no longer the file's */
     OS_PAGES_WRITTEN, /* under os_pages_watch: written since they were protected */
+    OS_PAGES_COLD,    /* of both: copied, but not written since */
 };
 
 /*

@@ -167,16 +167,11 @@ static void put_tree(struct dump *d, const struct arena *top)
     }
 }
 
-static int write_fd(void *ctx, const char *s, size_t n)
-{
-    return os_write_all(*(int *)ctx, s, n);
-}
-
 ASH_API int ash_arena_dump(const struct ash_arena *arena, int fd)
 {
     char buf[DUMP_BUFFER], name[ARENA_NAME];
     struct dump d = {.top = level_of(arena_of(arena))};
-    fmt_init(&d.f, buf, sizeof buf, write_fd, &fd);
+    fmt_init(&d.f, buf, sizeof buf, os_write_fmt, &fd);
     fmt_printf(&d.f, "%-40s %5s %8s %12s %12s %12s\n", "arena", "level", "blocks", "total", "free",
                "used");
     put_tree(&d, arena_of(arena));

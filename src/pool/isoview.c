@@ -114,11 +114,6 @@ ASH_API int ash_heap_stats(const struct ash_heap *h, struct ash_heap_stats *out)
     return 0;
 }
 
-static int write_fd(void *ctx, const char *s, size_t n)
-{
-    return os_write_all(*(int *)ctx, s, n);
-}
-
 ASH_API int ash_heap_dump(const struct ash_heap *h, int fd)
 {
     static const char *const modes[] = {"none", "copy", "scan", "scan_uffd", "drop"};
@@ -127,7 +122,7 @@ ASH_API int ash_heap_dump(const struct ash_heap *h, int fd)
     struct fmt f;
     ash_heap_stats(h, &s);
     isoview_name(h, name);
-    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    fmt_init(&f, buf, sizeof buf, os_write_fmt, &fd);
     fmt_printf(&f,
                "heap %s: %" PRIu64 " live bytes in %" PRIu64 " blocks, %" PRIu64
                " used, limit %" PRIu64 ", refused %" PRIu64 "\n",

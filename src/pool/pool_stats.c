@@ -139,11 +139,6 @@ ASH_API ASH_COLD int ash_pool_walk(int (*fn)(struct ash_pool *pool, void *user),
     return status;
 }
 
-static int write_fd(void *ctx, const char *s, size_t n)
-{
-    return os_write_all(*(int *)ctx, s, n);
-}
-
 ASH_API ASH_COLD int ash_pool_dump(const struct ash_pool *pool, int fd)
 {
     char buf[512], name[POOL_NAME];
@@ -153,7 +148,7 @@ ASH_API ASH_COLD int ash_pool_dump(const struct ash_pool *pool, int fd)
     if (status != 0)
         return status;
     pool_name_get(pool, name);
-    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    fmt_init(&f, buf, sizeof buf, os_write_fmt, &fd);
     fmt_printf(&f, "pool %s: objects of %zu bytes, %zu apart, %u in a chunk\n", name,
                pool->store.size, pool->store.stride, (unsigned)pool->store.per_chunk);
     for (size_t i = 0; i < ASH_COUNT(columns); i++)

@@ -255,11 +255,6 @@ ASH_API int ash_respool_stats(const struct ash_respool *p, struct ash_respool_st
     return 0;
 }
 
-static int write_fd(void *ctx, const char *s, size_t n)
-{
-    return os_write_all(*(int *)ctx, s, n);
-}
-
 ASH_API int ash_respool_dump(const struct ash_respool *p, int fd)
 {
     if (p == NULL)
@@ -268,7 +263,7 @@ ASH_API int ash_respool_dump(const struct ash_respool *p, int fd)
     char buf[DUMP_BUFFER];
     struct fmt f;
     row_read(p, &row);
-    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    fmt_init(&f, buf, sizeof buf, os_write_fmt, &fd);
     fmt_printf(&f, "respool %s:", row.name);
     for (size_t i = 0; i < ASH_COUNT(columns); i++)
         fmt_printf(&f, "%s %s %lu", i == 0 ? "" : ",", columns[i].name,

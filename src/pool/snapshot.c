@@ -11,12 +11,12 @@
 #include <string.h>
 
 /*
- * SIFT_CALL: what protecting a stretch of pages costs, in copies of a page that is not hot, and so
- * not in the second-level cache. TRIAL_*: a trial is
- * three windows of restores by scan and three by copying; the first of each is to settle, the
- * better one of the others counts. The winner serves until the next.
+ * In copies of a page that is not hot, and so not in the second-level cache: SIFT_CALL, what a call
+ * for a stretch of pages costs; SIFT_FAULT, a page that is the file's again and written again.
+ * TRIAL_*: a trial is three windows of restores by scan and three by copying; the first of each is
+ * to settle, the better one of the others counts. The winner serves until the next.
  */
-enum { RANGES = 64, SIFT_CALL = 4 };
+enum { RANGES = 64, SIFT_CALL = 4, SIFT_FAULT = 12 };
 enum { TRIAL_WINDOW = 16, TRIAL_SCANS = 3 * TRIAL_WINDOW, TRIAL_END = 2 * TRIAL_SCANS };
 enum { TRIAL_EVERY = 1 << 15 };
 
@@ -25,21 +25,28 @@ enum { TRIAL_EVERY = 1 << 15 };
 /* One pass over the pages that a scan finds. */
 struct sweep {
     struct snapshot *s;
-    size_t cold, cold_end; /* a sift's: pages to be protected, as offsets; cold_end 0: none */
-    uint64_t calls;        /* a sift's: stretches that were protected */
+    enum os_page_kind kind;
+    size_t cold, cold_end; /* a sift's: pages to be let go, as offsets; cold_end 0: none */
+    uint64_t calls, pages; /* a sift's: stretches that were let go, and the cold pages of them */
 };
+
+/* What a restore looks for. */
+static struct sweep sweep_of(struct snapshot *s)
+{
+    bool watched = s->mode == ASH_RESET_SCAN_UFFD;
+    return (struct sweep){.s = s, .kind = watched ? OS_PAGES_WRITTEN : OS_PAGES_COPIED};
+}
 
 /* Calls `each` for every stretch found: the pages in all, or a negative errno. */
 static long sweep(struct sweep *w, int (*each)(struct sweep *w, size_t off, size_t n))
 {
     struct snapshot *s = w->s;
-    enum os_page_kind kind = s->mode == ASH_RESET_SCAN_UFFD ? OS_PAGES_WRITTEN : OS_PAGES_COPIED;
     struct os_page_range ranges[RANGES];
     uintptr_t begin = (uintptr_t)s->at, end = begin + s->bytes, from = begin;
     size_t found = 0;
     while (from < end) {
         uintptr_t before = from;
-        long got = os_pages_scan(&from, end, kind, ranges, RANGES);
+        long got = os_pages_scan(&from, end, w->kind, ranges, RANGES);
         if (got < 0 || from <= before || from > end)
             return got < 0 ? got : -EIO;
         annotate_whole(ranges, (size_t)got * sizeof ranges[0]); /* the system has filled them */
@@ -70,11 +77,19 @@ static int each_copied(struct sweep *w, size_t off, size_t n)
 
 /* ---- sifts ---- */
 
-static int cold_protect(struct sweep *w)
+static int each_dropped(struct sweep *w, size_t off, size_t n)
+{
+    return os_purge(w->s->at + off, n);
+}
+
+/* Cold pages are protected again, or where nothing is protected, the file's again. */
+static int cold_release(struct sweep *w)
 {
     if (w->cold_end == 0)
         return 0;
-    int status = os_pages_protect(w->s->at + w->cold, w->cold_end - w->cold);
+    size_t n = w->cold_end - w->cold;
+    int status = w->kind == OS_PAGES_WRITTEN ? os_pages_protect(w->s->at + w->cold, n)
+                                             : each_dropped(w, w->cold, n);
     w->cold_end = 0;
     w->calls++;
     return status;
@@ -82,7 +97,7 @@ static int cold_protect(struct sweep *w)
 
 /*
  * A page that differs from the image is hot, and copied; one that does not is cold. Cold pages with
- * none between them that is hot are protected by one call: what else is there is protected already.
+ * none between them that is hot go by one call: what else is there is as cold already.
  */
 static int each_sifted(struct sweep *w, size_t off, size_t n)
 {
@@ -91,43 +106,75 @@ static int each_sifted(struct sweep *w, size_t off, size_t n)
     int status = 0;
     for (size_t end = off + n; off < end && status == 0; off += page)
         if (memcmp(s->at + off, s->image + off, page) != 0) {
-            status = cold_protect(w);
+            status = cold_release(w);
             memcpy(s->at + off, s->image + off, page);
         } else {
             if (w->cold_end == 0)
                 w->cold = off;
             w->cold_end = off + page;
+            w->pages++;
         }
     return status;
 }
 
+/* How many pages may be the process's own for nothing. */
+static size_t kept_most(const struct snapshot *s)
+{
+    return s->bytes <= SNAPSHOT_TRY_MAX ? SIZE_MAX : s->bytes / os_page_size() / SNAPSHOT_KEPT_PART;
+}
+
+/* Cold pages of the process's own are the file's again once they are too many: all of them. */
+static long thin(struct snapshot *s)
+{
+    size_t most = kept_most(s);
+    if (s->kept <= most)
+        return 0;
+    struct sweep w = {.s = s, .kind = OS_PAGES_COLD};
+    long kept = sweep(&w, each_ignored);
+    if (kept < 0)
+        return kept;
+    s->kept = (uint64_t)kept;
+    if (s->kept <= most)
+        return 0;
+    s->kept = 0;
+    return sweep(&w, each_dropped);
+}
+
 static long sift(struct snapshot *s)
 {
-    struct sweep w = {.s = s};
+    struct sweep w = sweep_of(s);
     long pages = sweep(&w, each_sifted);
     if (pages < 0)
         return pages;
-    int status = cold_protect(&w);
+    long status = cold_release(&w);
     s->round = 0;
     s->wasted = 0;
     s->sift_cost = (uint64_t)pages + SIFT_CALL * w.calls;
+    if (w.kind == OS_PAGES_WRITTEN)
+        s->kept += w.pages;
+    else
+        s->sift_cost += SIFT_FAULT * w.pages;
+    if (status == 0)
+        status = thin(s);
     return status < 0 ? status : pages;
 }
 
 /*
  * What a restore copies in vain grows with every use that writes elsewhere. It is time for a sift
- * when that has cost what the last sift did; and after a round, for what was so from the beginning.
+ * when that has cost what the last sift did, or takes too much memory; and after a round, for what
+ * was so from the beginning.
  */
 static bool is_sift_due(const struct snapshot *s)
 {
-    return s->round >= SNAPSHOT_ROUND || s->wasted > s->sift_cost;
+    return s->round >= SNAPSHOT_ROUND || s->wasted > s->sift_cost ||
+           (s->round > 0 && s->dirty_pages > s->base && s->dirty_pages - s->base > kept_most(s));
 }
 
 static long copy_written(struct snapshot *s)
 {
-    if (s->mode == ASH_RESET_SCAN_UFFD && is_sift_due(s))
+    if (is_sift_due(s))
         return sift(s);
-    struct sweep w = {.s = s};
+    struct sweep w = sweep_of(s);
     long pages = sweep(&w, each_copied);
     if (pages < 0)
         return pages;
@@ -148,7 +195,7 @@ static void touch(unsigned char *at)
 /* Names the scan what is written, and nothing else? The content stays as it is. */
 static bool scan_is_right(struct snapshot *s)
 {
-    struct sweep w = {.s = s};
+    struct sweep w = sweep_of(s);
     size_t page = os_page_size();
     if (sweep(&w, each_ignored) != 0)
         return false;
@@ -163,11 +210,15 @@ static bool scan_is_right(struct snapshot *s)
 static bool scan_arm(struct snapshot *s)
 {
     s->round = 0;
-    s->wasted = s->sift_cost = 0;
-    int status =
-        s->mode == ASH_RESET_SCAN ? os_purge(s->at, s->bytes) : os_pages_watch(s->at, s->bytes);
-    if (status == 0 && s->mode == ASH_RESET_SCAN_UFFD)
-        status = os_pages_protect(s->at, s->bytes);
+    s->wasted = s->sift_cost = s->kept = 0;
+    int status = os_purge(s->at, s->bytes);
+    if (status == 0 && s->mode == ASH_RESET_SCAN_UFFD) {
+        touch(s->at); /* so that the test's writes are to pages of the process's own */
+        touch(s->at + s->bytes - os_page_size());
+        status = os_pages_watch(s->at, s->bytes);
+        if (status == 0)
+            status = os_pages_protect(s->at, s->bytes);
+    }
     return status == 0 && scan_is_right(s);
 }
 
@@ -206,56 +257,41 @@ static void image_forget(struct snapshot *s)
     *s = (struct snapshot){.dirty_pages = s->dirty_pages, .fallbacks = s->fallbacks};
 }
 
-/* A negative errno leaves neither an image nor a changed range. */
-static int mode_begin(struct snapshot *s, unsigned char *at, size_t bytes, enum ash_reset_mode mode)
+/* The range is as the image is. False: the mode does not work here. */
+static bool mode_begin(struct snapshot *s, enum ash_reset_mode mode)
 {
-    s->at = at;
-    s->bytes = bytes;
     s->mode = mode;
-    bool in_file = mode == ASH_RESET_SCAN || mode == ASH_RESET_DROP;
-    int status = in_file ? image_in_file(s) : image_in_memory(s);
-    if (status < 0) {
-        s->at = NULL;
-        return status;
-    }
-    if ((mode != ASH_RESET_SCAN && mode != ASH_RESET_SCAN_UFFD) || scan_arm(s))
-        return 0;
-    status = snapshot_drop(s);
-    if (status == 0)
-        return -ENOSYS;
-    s->mode = ASH_RESET_COPY; /* no memory to undo the overlay with: it stays, and is copied to */
-    s->fallbacks++;
-    return 0;
+    return mode == ASH_RESET_COPY || (s->overlaid && (mode == ASH_RESET_DROP || scan_arm(s)));
 }
 
 /* The modes to try in turn; COPY is the last word. */
-static unsigned modes_for(enum ash_reset_mode mode, size_t bytes, enum ash_reset_mode out[4])
+static void modes_for(enum ash_reset_mode mode, size_t bytes, enum ash_reset_mode out[4])
 {
-    unsigned n = 0;
     if (mode == ASH_RESET_SCAN_UFFD || (mode == ASH_RESET_AUTO && bytes > SNAPSHOT_COPY_MAX))
-        out[n++] = ASH_RESET_SCAN_UFFD;
-    if (n > 0 || mode == ASH_RESET_SCAN)
-        out[n++] = ASH_RESET_SCAN;
+        *out++ = ASH_RESET_SCAN_UFFD;
+    if (mode == ASH_RESET_SCAN_UFFD || mode == ASH_RESET_SCAN ||
+        (mode == ASH_RESET_AUTO && bytes > SNAPSHOT_COPY_MAX))
+        *out++ = ASH_RESET_SCAN;
     if (mode == ASH_RESET_DROP || (mode == ASH_RESET_AUTO && bytes > SNAPSHOT_TRY_MAX))
-        out[n++] = ASH_RESET_DROP;
-    out[n++] = ASH_RESET_COPY;
-    return n;
+        *out++ = ASH_RESET_DROP;
+    *out = ASH_RESET_COPY;
 }
 
 int snapshot_take(struct snapshot *s, void *at, size_t bytes, enum ash_reset_mode mode)
 {
-    enum ash_reset_mode modes[4];
-    unsigned n = modes_for(mode, bytes, modes);
-    for (unsigned i = 0; i < n; i++) {
-        if (mode_begin(s, at, bytes, modes[i]) == 0) {
-            bool tries = mode == ASH_RESET_AUTO && bytes <= SNAPSHOT_TRY_MAX;
-            s->scan = tries && s->mode != ASH_RESET_COPY ? s->mode : ASH_RESET_AUTO;
-            s->turn = 0;
-            return 0;
-        }
-        s->fallbacks += i + 1 < n;
+    enum ash_reset_mode modes[4], *next = modes;
+    s->at = at;
+    s->bytes = bytes;
+    if (image_in_file(s) < 0 && image_in_memory(s) < 0) {
+        s->at = NULL;
+        return -ENOMEM;
     }
-    return -ENOMEM;
+    for (modes_for(mode, bytes, modes); !mode_begin(s, *next); next++)
+        s->fallbacks++;
+    bool tries = mode == ASH_RESET_AUTO && bytes <= SNAPSHOT_TRY_MAX;
+    s->scan = tries && s->mode != ASH_RESET_COPY ? s->mode : ASH_RESET_AUTO;
+    s->turn = 0;
+    return 0;
 }
 
 /* ---- putting back ---- */

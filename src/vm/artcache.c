@@ -425,11 +425,6 @@ ASH_API int ash_artcache_stats(struct ash_artcache *c, struct ash_artcache_stats
     return 0;
 }
 
-static int write_fd(void *ctx, const char *s, size_t n)
-{
-    return os_write_all(*(int *)ctx, s, n);
-}
-
 ASH_API int ash_artcache_dump(struct ash_artcache *c, int fd)
 {
     struct ash_artcache_stats s = {.struct_size = sizeof s};
@@ -440,7 +435,7 @@ ASH_API int ash_artcache_dump(struct ash_artcache *c, int fd)
     struct fmt f;
     fmt_bytes_text(bytes, s.bytes);
     fmt_bytes_text(disk, s.disk_bytes);
-    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    fmt_init(&f, buf, sizeof buf, os_write_fmt, &fd);
     fmt_printf(&f, "artcache %s: %ju artifacts, %s; %ju in use; %ju files, %s\n", c->name,
                s.entries, bytes, s.in_use, s.disk_files, disk);
     fmt_printf(&f,

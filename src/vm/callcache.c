@@ -289,11 +289,6 @@ ASH_API int ash_callcache_stats(struct ash_callcache *c, struct ash_callcache_st
     return 0;
 }
 
-static int write_fd(void *ctx, const char *s, size_t n)
-{
-    return os_write_all(*(int *)ctx, s, n);
-}
-
 ASH_API int ash_callcache_dump(struct ash_callcache *c, int fd)
 {
     struct ash_callcache_stats s = {.struct_size = sizeof s};
@@ -304,7 +299,7 @@ ASH_API int ash_callcache_dump(struct ash_callcache *c, int fd)
     struct fmt f;
     fmt_bytes_text(bytes, s.bytes);
     fmt_bytes_text(most, s.max_bytes);
-    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    fmt_init(&f, buf, sizeof buf, os_write_fmt, &fd);
     fmt_printf(&f, "callcache %s: %ju of %ju entries, %s of %s\n", c->name, s.entries,
                s.max_entries, bytes, most);
     fmt_printf(&f, "  hits %ju  misses %ju  expired %ju  puts %ju  refused %ju\n", s.hits, s.misses,

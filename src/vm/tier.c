@@ -409,11 +409,6 @@ static struct row *rows_take(struct ash_tier *set, size_t *count)
     return rows;
 }
 
-static int write_fd(void *ctx, const char *s, size_t n)
-{
-    return os_write_all(*(int *)ctx, s, n);
-}
-
 ASH_API int ash_tier_dump(struct ash_tier *set, int fd)
 {
     struct ash_tier_stats stats = {.struct_size = sizeof stats};
@@ -427,7 +422,7 @@ ASH_API int ash_tier_dump(struct ash_tier *set, int fd)
 
     char buf[1024];
     struct fmt f;
-    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    fmt_init(&f, buf, sizeof buf, os_write_fmt, &fd);
     fmt_printf(&f, "tier %s: %ju functions, %ju transitions, %ju failures, %ju refused, ",
                set->name, stats.functions, stats.transitions, stats.failures, stats.refused);
     fmt_printf(&f, "%ju demotions, %ju compiling\n", stats.demotions, stats.compiling);

@@ -90,11 +90,6 @@ ASH_API int ash_vmpool_worker_stats(struct ash_vmpool *p, unsigned worker,
     return vmcount_read_worker(&p->counts, worker, out) ? 0 : -ENOENT;
 }
 
-static int write_fd(void *ctx, const char *s, size_t n)
-{
-    return os_write_all(*(int *)ctx, s, n);
-}
-
 static void put_time(struct fmt *f, const char *what, const struct ash_vm_time *t)
 {
     char mean[16], p50[16], p99[16], most[16];
@@ -129,7 +124,7 @@ ASH_API int ash_vmpool_dump(struct ash_vmpool *p, int fd)
     char buf[DUMP_BUFFER], bytes[16];
     struct fmt f;
     fmt_bytes_text(bytes, s.image_bytes);
-    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    fmt_init(&f, buf, sizeof buf, os_write_fmt, &fd);
     fmt_printf(&f, "vmpool %s: %ju VMs, %ju idle, %ju leased, %ju waiting, images %s\n", p->name,
                s.vms, s.idle, s.leased, s.waiting, bytes);
     fmt_printf(&f, "  failures %ju  expired %ju  poisoned %ju  unfit %ju  mismatches %ju  ",

@@ -249,22 +249,28 @@ static void test_errors(void)
 }
 
 /* What the image costs beside what it holds. */
-static void test_compact(void)
+static void test_compact(size_t least, size_t most, int replaced)
 {
-    struct ash_heap *h = ash_heap_create("compact", 16 * MIB, 0);
+    enum { COUNT = 5000 };
+    static void *block[COUNT];
+    static size_t size[COUNT];
+    struct ash_heap *h = ash_heap_create("compact", 256 * MIB, 0);
     uint64_t seed = 1, asked = 0;
-    for (int i = 0; i < 5000; i++) {
-        size_t n = 8 + draw(&seed) % 120;
+    for (int i = 0; i < COUNT + replaced; i++) {
+        size_t at = i < COUNT ? (size_t)i : draw(&seed) % COUNT;
         void *junk = ash_heap_malloc(h, draw(&seed) % 64);
-        asked += ash_heap_malloc(h, n) != NULL ? n : 0;
+        asked -= i < COUNT ? 0 : size[at];
+        ash_heap_free(h, i < COUNT ? NULL : block[at]);
+        size[at] = least + draw(&seed) % (most - least + 1);
+        block[at] = ash_heap_malloc(h, size[at]);
+        asked += size[at];
         ash_heap_free(h, junk);
     }
-    memset(ash_heap_malloc(h, MIB), 1, 16);
     ash_heap_free(h, ash_heap_malloc(h, 3 * MIB));
-    asked += MIB;
     ash_heap_snapshot(h, ASH_RESET_COPY);
     double ratio = (double)stats(h).image_bytes / (double)asked;
-    ok(ratio <= 1.15, "an image is at most 1.15 of what was asked for: %.3f", ratio);
+    ok(ratio <= 1.15, "an image of blocks of %d to %d bytes, %d of them replaced, is at most 1.15 of them: %.3f",
+       (int)least, (int)most, replaced, ratio);
     ash_heap_destroy(h);
 }
 
@@ -424,7 +430,11 @@ int main(int argc, char **argv)
 {
     int cycles = argc > 1 ? atoi(argv[1]) : 20000;
     test_errors();
-    test_compact();
+    test_compact(8, 127, 0);
+    test_compact(16, 512, 0);
+    test_compact(100, 20000, 0);
+    test_compact(16, 512, 20000);
+    test_compact(100, 20000, 20000);
     for (int mode = ASH_RESET_AUTO; mode <= ASH_RESET_DROP; mode++) {
         int drop = mode == ASH_RESET_DROP;
         test_cycles((enum ash_reset_mode)mode, 300, 0, drop ? cycles / 2 : cycles * 9 / 8);

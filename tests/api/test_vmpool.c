@@ -14,22 +14,22 @@
 
 /* ---- how it is used ---- */
 
-static int engine_init(void *user, struct ash_heap *heap, void **root)
+static int vm_init(void *user, struct ash_heap *heap, void **root)
 {
     const struct engine *e = user;
-    *root = e->open(heap, e->extract);
+    *root = engine_open(e, heap, e->extract);
     return *root == NULL ? -ENOMEM : 0;
 }
 
-static int engine_enter(void *user, void *root)
+static int vm_enter(void *user, void *root)
 {
-    ((const struct engine *)user)->enter(root);
+    engine_enter(user, root);
     return 0;
 }
 
 static struct ash_vmpool *pool_of(const struct engine *e, size_t heap_bytes)
 {
-    return ash_vmpool_create(e->name, &(struct ash_vm_ops){.init = engine_init, .enter = engine_enter},
+    return ash_vmpool_create(e->name, &(struct ash_vm_ops){.init = vm_init, .enter = vm_enter},
                              ASH_VMPOOL_CONFIG(.heap_bytes = heap_bytes, .max = 2, .flags = ASH_VM_STICKY),
                              (void *)(uintptr_t)e);
 }
@@ -123,7 +123,7 @@ static void test_runaway(const struct engine *e, int count)
         wrong += ash_vmpool_acquire(pool, &got, 0) != 0;
         vm = got;
         if (setjmp(out) == 0) {
-            e->on_tick(ash_vm_root(vm), leave);
+            engine_on_tick(e, ash_vm_root(vm), leave);
             e->run(ash_vm_root(vm), e->endless, text, sizeof text);
         } else {
             left = left + 1;
@@ -164,7 +164,7 @@ static int cycles(int fallback)
 static void test_cycles(const struct engine *e, int count)
 {
     struct ash_vmpool *pool =
-        ash_vmpool_create(e->name, &(struct ash_vm_ops){.init = engine_init, .enter = engine_enter},
+        ash_vmpool_create(e->name, &(struct ash_vm_ops){.init = vm_init, .enter = vm_enter},
                           ASH_VMPOOL_CONFIG(.heap_bytes = 8 << 20, .verify_every = 97), (void *)(uintptr_t)e);
     struct ash_heap_stats before = {0}, after;
     int wrong = 0, grown = 0;
@@ -187,6 +187,9 @@ static void test_cycles(const struct engine *e, int count)
     ash_vmpool_stats(pool, &stats);
     is_int(wrong, 0, "many cycles, each with the right answer");
     is_int(grown, 0, "none of which finds a heap that has grown");
+    double ratio = (double)before.image_bytes / (double)before.live_bytes;
+    ok(ratio <= 1.15, "or an image that is more than 1.15 of what the engine uses: %.3f of %d KiB", ratio,
+       (int)(before.live_bytes >> 10));
     ok(stats.created == 1 && stats.mismatches == 0, "one VM, which is its image's like: %d cycles of %s", count,
        e->name);
     ash_vmpool_destroy(pool);
