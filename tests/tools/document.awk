@@ -1,4 +1,4 @@
-# A document's code blocks as one shell script: what readme.sh runs. Variables: `name` of the document.
+# A document's code blocks as one shell script: what readme.sh runs.
 #
 #     ```sh                      commands, run as they stand, one block after the other in one shell
 #     ```output                  what the block before prints, numbers and blanks apart

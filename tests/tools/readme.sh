@@ -5,22 +5,20 @@
 # The build is a real one, by the README's first command, without optimisation to save time. What is installed goes to a
 # directory that stands for the machine's own: DESTDIR, and the paths by which installed things are found.
 . "$top_srcdir/tests/tap.sh"
-unset MAKEFLAGS MFLAGS MAKELEVEL ASH_BUILD LD_PRELOAD
-for tool in autoreconf automake libtoolize git pkg-config python3; do
-    if ! has $tool && ! { [ $tool = libtoolize ] && has libtool; }; then
+unset MAKEFLAGS MFLAGS MAKELEVEL ASH_BUILD LD_PRELOAD CC CXX
+for tool in autoreconf automake libtoolize pkg-config python3; do
+    if ! has $tool; then
         skip "README.md and the guides" "$tool is not installed"
         tap_done
     fi
 done
 tree=$scratch/ashlar
 mkdir "$tree"
-if git -C "$top_srcdir" rev-parse --git-dir >/dev/null 2>&1; then
-    git -C "$top_srcdir" ls-files -co --exclude-standard -z | (cd "$top_srcdir" && xargs -0 ls -d 2>/dev/null) |
-        tar -C "$top_srcdir" -cf - -T - | tar -C "$tree" -xf -
+cd "$top_srcdir" || exit 99
+if [ -e .git ] && git ls-files -co --exclude-standard >"$scratch/list" 2>/dev/null; then
+    while read -r name; do [ ! -e "$name" ] || echo "$name"; done <"$scratch/list" | tar -cf - -T - | tar -C "$tree" -xf -
 else
-    tar -C "$top_srcdir" --exclude='./build*' -cf - . | tar -C "$tree" -xf -
-    mkdir -p "$tree/build-aux"
-    cp -R "$top_srcdir/build-aux/." "$tree/build-aux"
+    tar --exclude=./build --exclude=./build-check --exclude=./build-check-clang --exclude='./_*' -cf - . | tar -C "$tree" -xf -
 fi
 chmod -R u+w "$tree"
 cd "$tree" || exit 99
@@ -34,14 +32,15 @@ export DESTDIR="$root" CFLAGS='-O0' CXXFLAGS='-O0' PATH="$prefix/bin:$PATH" LD_L
 # ---- what a line of a document's script does ----
 
 run() { # LINE COMMANDS
-    printf '%s\n' "$2" >"$scratch/block"
+    printf '%s\n' "$2" >"$scratch/$document/block"
+    echo "$1" >>"$scratch/$document/run"
     {
-        set -e
-        . "$scratch/block"
-    } >"$scratch/out" 2>&1 </dev/null
-    printf '%s\n' "$1" >>"$scratch/done"
-    ! grep -nE '(^|[^-a-z_])(error|fatal|not found|no such file|usage|ignored|cannot|failed)([^a-z]|$)' "$scratch/out" \
-        >"$scratch/complaint"
+        . "$scratch/$document/block"
+    } >"$scratch/$document/out" 2>&1 </dev/null
+    if grep -nE '(error:|Error [0-9]|fatal|not found|[Nn]o such file|^usage|ignored:|cannot )' \
+        "$scratch/$document/out"; then
+        exit 1
+    fi
 }
 
 same() { # TEXT: with every number as N, and blanks and rules of tables as one
@@ -49,18 +48,18 @@ same() { # TEXT: with every number as N, and blanks and rules of tables as one
 }
 
 prints() { # LINE TEXT: each line of the text is printed, in this order
-    printf '%s' "$2" | grep -vx '\.\.\.' | same >"$scratch/want"
-    same <"$scratch/out" >"$scratch/got"
+    printf '%s' "$2" | grep -vx '\.\.\.' | same >"$scratch/$document/want"
+    same <"$scratch/$document/out" >"$scratch/$document/got"
     awk 'NR == FNR { want[++n] = $0; next } $0 == want[at + 1] { at++ } END { if (at < n) { print want[at + 1]; exit 1 } }' \
-        "$scratch/want" "$scratch/got" >"$scratch/missing" && return
-    echo "line $1: this is not printed, or not there: $(cat "$scratch/missing")"
+        "$scratch/$document/want" "$scratch/$document/got" >"$scratch/$document/missing" && return
+    echo "line $1: this is not printed, or not there: $(cat "$scratch/$document/missing")"
     exit 1
 }
 
 file() { # LINE NAME TEXT
     mkdir -p "$(dirname "$2")"
     printf '%s' "$3" >"$2"
-    printf '%s\n' "$2" >>"$scratch/files"
+    printf '%s\n' "$2" >>"$scratch/$document/files"
 }
 
 add() {
@@ -68,7 +67,7 @@ add() {
 }
 
 excused() {
-    printf '%s\n' "$1" >>"$scratch/excused"
+    printf '%s\n' "$1" >>"$scratch/$document/excused"
 }
 
 unknown() {
@@ -100,31 +99,44 @@ list(yaml.safe_load_all(open(sys.argv[1])))' "$1" && { ! has promtool || case $1
 
 # ---- the documents ----
 
-for document in README.md CONTRIBUTING.md SECURITY.md tools/guide/*.md; do
-    : >"$scratch/done"
-    : >"$scratch/files"
-    : >"$scratch/excused"
-    awk -f tests/tools/document.awk "$document" >"$scratch/script"
-    : >"$scratch/complaint"
+# All of a document's blocks, in a shell of its own; the README first, since it builds and installs.
+try() {
+    mkdir -p "$scratch/$document"
+    touch "$scratch/$document/run" "$scratch/$document/excused" "$scratch/$document/files"
+    awk -f tests/tools/document.awk "$document" >"$scratch/$document/script"
     (
-        while read -r word; do :; done <"$scratch/empty" 2>/dev/null
         set -e
-        . "$scratch/script"
-    ) >"$scratch/said" 2>&1
-    status=$?
-    ok $status "$document: $(wc -l <"$scratch/done") blocks of commands run, $(wc -l <"$scratch/excused") excused"
-    if [ $status != 0 ]; then
-        echo "# the last block began: $(head -n 1 "$scratch/block")"
-        cat "$scratch/complaint" "$scratch/said" "$scratch/out" 2>/dev/null | tail -n 30 | sed 's/^/# /'
+        . "$scratch/$document/script"
+    ) >"$scratch/$document/said" 2>&1
+    echo $? >"$scratch/$document/status"
+}
+document=README.md
+try
+others=$(ls tools/guide/*.md CONTRIBUTING.md SECURITY.md)
+for document in $others; do
+    try &
+done
+wait
+
+for document in README.md $others; do
+    own=$scratch/$document
+    status=$(cat "$own/status")
+    ok "$status" "$document: $(wc -l <"$own/run") blocks of commands run, $(wc -l <"$own/excused") excused"
+    if [ "$status" != 0 ]; then
+        echo "# in the block at line $(tail -n 1 "$own/run")"
+        tail -n 20 "$own/said" "$own/out" | sed 's/^/# /'
     fi
     while read -r name; do
-        check_file "$name" >"$scratch/said" 2>&1
+        check_file "$name" >"$scratch/log" 2>&1
         ok $? "$document: $name is well-formed"
-        sed 's/^/# /' "$scratch/said"
-    done <"$scratch/files"
-    # Links lead somewhere.
+        sed 's/^/# /' "$scratch/log"
+    done <"$own/files"
     is "$(grep -oE '\]\([^)]+\)' "$document" | sed 's/^](//; s/)$//; s/#.*//' | grep -vE '^(https?:|$)' | while read -r link; do
         [ -e "$(dirname "$document")/$link" ] || echo "$link"; done)" "" "$document: what it links to is there"
-    is "$(awk 'length > 500' "$document" | head -n 3)" "" "$document: no line is endless"
+    is "$(grep -oE '`(src|tests|tools|bench|include)/[A-Za-z0-9_./-]*[a-z]`' "$document" | tr -d '`' | while read -r name; do
+        [ -e "$name" ] || grep -qF "$name" Makefile.am || echo "$name"; done)" "" "$document: files that it names are there"
 done
+document=tools/guide/how-it-works.md
+is "$(grep -oE '`[a-z]+(_[a-z]+)+(\([^`]*\))?`' $document | tr -d '`' | sed 's/(.*//' | sort -u | while read -r name; do
+    grep -rqw -e "$name" src preload || echo "$name"; done)" "" "$document: the functions that it follows are there"
 tap_done
