@@ -15,6 +15,13 @@ is "$(cd include && ls ashlar/*.h | grep -vxF -f "$scratch/reached" | tr '\n' ' 
     "every public header has a manual page, but for those that include all others"
 is "$(sed -n 's/.*STAT([a-z_]*.*//p; s/^STAT(\([a-z_0-9]*\),.*/\1/p' src/info/stats.def | while read -r name; do
     grep -qw "$name" tools/man/ashlar_stats.3 || echo "$name"; done)" "" "every statistic is in ashlar_stats(3)"
+# Every command of the program, and every option that its help names.
+ashlar=$top_builddir/ashlar
+is "$("$ashlar" --help | sed -nE 's/^  ([a-z]+) .*/\1/p' | while read -r command; do
+    { echo "$command"; "$ashlar" "$command" --help | grep -oE -- '--[a-z][a-z-]*'; } | while read -r word; do
+        sed 's/\\-/-/g; s/\\&//g' tools/man/ashlar*.1 | grep -qF -e "$word" || echo "$command: $word"; done; done)" "" \
+    "every command and option of the program has a manual page"
+
 # What a page shows is a declaration of what its header declares: the compiler takes one after the other.
 for page in tools/man/ashlar_*.3; do
     sed '/^\.SH SYNOPSIS/,/^\.SH DESC/!d' "$page" | sed -nE 's/\\-/-/g; s/^\.B ([^"])/\1/p; t
