@@ -31,10 +31,11 @@ sed 's/^/# /' "$scratch/log"
 is "$(cd "$root" && find . -type f ! -path "./$lib/*" -perm /022)" "" "nothing that others may write"
 for name in libashlar libashlar-layers; do
     is "$(readelf -d "$root$libdir/$name.so" | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p')" "$name.so.0" "$name: its SONAME"
-    is "$(readelf -d "$root$libdir/$name.so" | grep -cE '(RPATH|RUNPATH)')" 0 "$name: no path of the build inside"
+    is "$(readelf -d "$root$libdir/$name.so" | sed -nE 's/.*(RPATH|RUNPATH).*\[(.*)\]/\2/p' | grep -vxF "$libdir")" "" \
+        "$name: no path of the build inside"
 done
 if [ -e "$top_builddir/libashlar.a" ]; then
-    is "$("$root$prefix/bin/ashlar" run --stats -- ls -d / 2>&1 | grep -c 'ashlar: statistics of process')" 1 \
+    is "$("$root$prefix/bin/ashlar" run --stats -- ls -d / 2>&1 | grep -cE 'ashlar: (statistics of )?process')" 1 \
         "the installed program finds the installed library"
 fi
 
@@ -47,8 +48,11 @@ cat >"$scratch/user/layers.c" <<'END'
 int main(void)
 {
     struct ash_callcache *cache = ash_callcache_create("answers", NULL);
-    char *p = malloc(100);
-    int ours = ash_usable_size(p) == 128;
+    struct ash_stats before = {.struct_size = sizeof before}, after = before;
+    ash_stats_get(&before);
+    char *volatile p = malloc(100);
+    ash_stats_get(&after);
+    int ours = after.hits + after.misses > before.hits + before.misses;
     free(p);
     return printf("%s %d\n", cache != NULL ? "layers" : "none", ours) < 0 || ash_callcache_destroy(cache) != 0;
 }
