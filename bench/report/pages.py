@@ -1,4 +1,4 @@
-"""bench/compare --pictures: the pictures and tables of the README and the guides, from bench/results.
+"""bench/compare --pictures: pictures and tables of the README and the guides, from bench/results.
 
 A table stands between <!-- table: NAME --> and <!-- end --> and is written anew; so what the pages
 say is what was measured, and a new measurement is one command.
@@ -10,7 +10,6 @@ import re
 import growth
 import picture
 import saved
-from results import geometric_mean
 from table import figure_text, ratio_text, table
 
 NAMES = {"glibc": "glibc 2.36", "ashlar": "**Ashlar**", "ashlar-16": "Ashlar, grain 16",
