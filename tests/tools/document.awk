@@ -4,6 +4,7 @@
 #     ```output                  what the block before prints, numbers and blanks apart
 #     <!-- file: NAME -->        the next block is the text of NAME; a second one of that NAME is added to it
 #     <!-- not run: WHY -->      the next block is not run
+#     <!-- needs: PROGRAM -->    the next block is run where that is
 #
 # Any other block needs one of the two marks: nothing is in a document that is not tried or excused.
 function literal(text) {
@@ -11,6 +12,7 @@ function literal(text) {
     return "'" text "'"
 }
 /^<!-- file: .* -->$/ { file = $3; next }
+/^<!-- needs: .* -->$/ { needs = $3; next }
 /^<!-- not run: .* -->$/ { excused = 1; next }
 /^ *```/ && !inside {
     inside = 1
@@ -27,14 +29,14 @@ function literal(text) {
     else if (file != "")
         printf "%s %d %s %s\n", file in seen ? "add" : "file", line, literal(file), literal(text)
     else if (language == "sh")
-        printf "run %d %s\n", line, literal(text)
+        printf "run %d %s %s\n", line, literal(text), needs
     else if (language == "output")
         printf "prints %d %s\n", line, literal(text)
     else
         printf "unknown %d %s\n", line, literal(language)
     if (file != "")
         seen[file]
-    file = ""
+    file = needs = ""
     excused = 0
     next
 }

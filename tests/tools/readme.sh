@@ -29,9 +29,17 @@ export DESTDIR="$root" CFLAGS='-O0' CXXFLAGS='-O0' PATH="$prefix/bin:$PATH" LD_L
     MANPATH="$prefix/share/man:" PKG_CONFIG_PATH="$prefix/lib/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$root" \
     CMAKE_PREFIX_PATH="$prefix" LC_ALL=C
 
+# What one configure has found out, the next need not ask.
+echo "cache_file=$scratch/config.cache" >"$scratch/site"
+export CONFIG_SITE="$scratch/site"
+
 # ---- what a line of a document's script does ----
 
-run() { # LINE COMMANDS
+run() { # LINE COMMANDS [PROGRAM]
+    if [ $# = 3 ] && ! has "$3"; then
+        excused "$1"
+        return 0
+    fi
     printf '%s\n' "$2" >"$scratch/$document/block"
     echo "$1" >>"$scratch/$document/run"
     {
