@@ -54,13 +54,17 @@ class Series:
         return programs.run_pattern(contestant, self.pattern, settings)
 
 
-def live_series(contestants, largest, warn):
+def live_points(largest, warn):
     limit = available() // 2
     wanted = [m for m in LIVE_MIB if m <= largest]
     points = [m for m in wanted if m * MIB <= limit]
     if points != wanted:
         warn("%s live left out: more than half of the memory that is available" %
              ", ".join(size_text(m) for m in wanted if m not in points))
+    return points
+
+
+def live_series(contestants, points):
     mean = sum(LIVE_BYTES) // 2
     return Series("live", "Blocks of 1 KiB on average, 4,096 of them replaced", "live", points,
                   size_text, lambda mib: ["blocks=%d" % (mib * MIB // mean),
@@ -73,9 +77,19 @@ def threads_series(contestants):
                   "threads", THREADS, str, lambda n: ["threads=%d" % n], contestants)
 
 
+def of_saved(file):
+    """The two ranges of a saved measurement."""
+    live = live_series(file.results.contestants, LIVE_MIB)
+    both = (live, threads_series(file.results.contestants))
+    for series in both:
+        series.results.rows = [row for row in file.results.rows if row in series.points]
+        series.results.samples = file.results.samples
+    return both
+
+
 def measure(programs, contestants, args, rotate, warn):
     """Both ranges, and whether every run succeeded."""
-    live = live_series(contestants, args.growth, warn)
+    live = live_series(contestants, live_points(args.growth, warn))
     threads = threads_series(contestants)
 
     def run_threads(row, contestant):

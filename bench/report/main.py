@@ -11,9 +11,11 @@ import os
 import sys
 
 import growth
+import pages
 import paths
 import picture
 import record
+import saved
 import startup
 import table
 import workloads
@@ -31,6 +33,9 @@ modes:
                     what is available), and as threads do; --markdown, --svg, --json apply
   --startup         time, page faults and memory of /bin/true; size of the libraries
   --hitpath         instructions of each call served from the cache (needs valgrind)
+  --from=FILE       the report, and --markdown and --svg, of results that --save left in FILE
+  --pictures        the pictures and tables of README.md and tools/guide, from bench/results:
+                    patterns.json, growth.json, programs.json, startup.json, written by --save
   --record=PROGRAM[:NAME] -- COMMAND...
                     sizes and lives of the blocks that the processes of that name allocate while
                     the command runs (glibc only), as a table for bench/patterns/mixes.h; the
@@ -80,6 +85,7 @@ def parse(argv):
     p.add_argument("--markdown", metavar="FILE", help="writes the tables there as well")
     p.add_argument("--svg", metavar="FILE", help="draws the picture there")
     p.add_argument("--json", metavar="FILE", help="writes every single sample there")
+    p.add_argument("--save", metavar="FILE", help="writes what --from reads")
     p.add_argument("--aa", nargs="?", const="glibc", metavar="NAME",
                    help="noise: --aa=NAME runs one allocator (glibc) as if it were two")
     p.add_argument("--growth", nargs="?", type=int, const=8192, metavar="MIB")
@@ -88,14 +94,16 @@ def parse(argv):
     p.add_argument("--startup", action="store_true")
     p.add_argument("--hitpath", nargs="?", const="16,64,1024,16384", metavar="BYTES,...")
     p.add_argument("--record", metavar="PROGRAM[:NAME]")
+    p.add_argument("--from", dest="source", metavar="FILE")
+    p.add_argument("--pictures", nargs="?", const="", metavar="TREE")
     p.add_argument("--list", action="store_true", help="names patterns and allocators")
     args = p.parse_args(argv)
     args.command = command
     modes = (command is not None, args.startup, args.hitpath, args.growth is not None,
-             args.programs is not None, args.pattern)
+             args.programs is not None, args.pattern, args.source, args.pictures is not None)
     if sum(map(bool, modes)) > 1:
-        p.error("patterns, a command, --programs, --growth, --startup and --hitpath exclude each "
-                "other")
+        p.error("patterns, a command, --programs, --growth, --startup, --hitpath, --from and "
+                "--pictures exclude each other")
     if args.growth is not None and (args.growth < 1 or args.aa or args.set):
         p.error("--growth is at least 1 MiB and goes without --aa and --set")
     if command == [] or args.rounds < 1 or not 0 < args.scale <= 1e6:
@@ -205,7 +213,7 @@ def compare_patterns(args, programs, contestants):
             warn("%s: not the same number of operations everywhere" % row)
             ok = False
     ok = ok and len(contestants) == everyone
-    return results, "Patterns of allocation", 1, "ns per operation", ok
+    return results, "Patterns of allocation", ok
 
 
 def compare_command(args, programs, contestants):
@@ -241,7 +249,7 @@ def compare_commands(programs, contestants, rows, rounds, stdin, title):
         return sample
 
     ok = rotate(results, [name for name, _ in rows], rounds, run_one)
-    return results, title, 1e6, "ms", ok and len(contestants) == len(kept)
+    return results, title, ok and len(contestants) == len(kept)
 
 
 def compare_growth(args, programs, contestants):
@@ -251,13 +259,40 @@ def compare_growth(args, programs, contestants):
     both, ok = growth.measure(programs, contestants, args, rotate, warn)
     if not any(series.results.rows for series in both):
         return 1
-    text = growth.report(both, args.rounds)
+    write_samples(args.json, *[series.results for series in both])
+    saved.save(args.save, "growth", "Growth", args.rounds, [series.results for series in both])
+    show_growth(args, both, args.rounds)
+    return 0 if ok and len(contestants) == everyone else 1
+
+
+def show(args, text, draw):
+    """Prints a report and writes what else was asked for; `draw` makes the picture."""
     write(args.markdown, text)
     if args.svg:
-        write(args.svg, growth.svg(both, args.rounds))
-    write_samples(args.json, *[series.results for series in both])
+        write(args.svg, draw())
     print(text, end="")
-    return 0 if ok and len(contestants) == everyone else 1
+
+
+def show_growth(args, both, rounds):
+    show(args, growth.report(both, rounds), lambda: growth.svg(both, rounds))
+
+
+def show_results(args, results, title, rounds, whole):
+    if args.aa and len(results.contestants) == 2:
+        text = table.noise_report(results, title, rounds)
+    else:
+        text = table.report(results, title, *((1e6, "ms", rounds, "command") if whole else
+                                              (1, "ns per operation", rounds, "pattern")))
+    show(args, text, lambda: picture.svg(results, title, picture.subtitle(rounds, whole)))
+
+
+def show_saved(args):
+    """The report of a file that --save wrote."""
+    file = saved.File(args.source)
+    if file.mode == "growth":
+        show_growth(args, growth.of_saved(file), file.rounds)
+    else:
+        show_results(args, file.results, file.title, file.rounds, file.mode != "patterns")
 
 
 def write(path, text):
@@ -278,7 +313,9 @@ def run(args, programs, contestants):
     """Prints the report of the chosen mode; the exit status."""
     if args.startup or args.hitpath:
         if args.startup:
-            text = startup.report(programs, contestants, args.rounds, progress)
+            results = startup.measure(programs, contestants, args.rounds, progress)
+            text = startup.report(results, args.rounds)
+            saved.save(args.save, "startup", "Start-up", args.rounds, [results])
         else:
             sizes = [int(s) for s in args.hitpath.split(",")]
             text = paths.report(programs, contestants, sizes, warn)
@@ -291,21 +328,12 @@ def run(args, programs, contestants):
     whole = bool(args.command) or args.programs is not None
     mode = (compare_command if args.command else
             compare_programs if whole else compare_patterns)
-    results, title, unit, unit_text, ok = mode(args, programs, contestants)
+    results, title, ok = mode(args, programs, contestants)
     if not results.contestants or not results.rows:
         return 1
-    if args.aa and len(results.contestants) == 2:
-        text = table.noise_report(results, title, args.rounds)
-    else:
-        what = "command" if whole else "pattern"
-        text = table.report(results, title, unit, unit_text, args.rounds, what)
-    write(args.markdown, text)
-    if args.svg:
-        measured = "the whole run" if whole else "one operation"
-        subtitle = "Time of %s, least of %d; shorter is better." % (measured, args.rounds)
-        write(args.svg, picture.svg(results, title, subtitle))
     write_samples(args.json, results)
-    print(text, end="")
+    saved.save(args.save, "programs" if whole else "patterns", title, args.rounds, [results])
+    show_results(args, results, title, args.rounds, whole)
     return 0 if ok else 1
 
 
@@ -314,6 +342,12 @@ def main():
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     here = "." if os.path.exists(".libs/libashlar.so") else os.path.join(root, "build")
     build = os.path.abspath(args.build or os.environ.get("ASH_BUILD") or here)
+    if args.pictures is not None:
+        pages.Pages(args.pictures or root).write()
+        return 0
+    if args.source:
+        show_saved(args)
+        return 0
     programs = Programs(root, build)
     try:
         if args.record:

@@ -100,10 +100,19 @@ def charts_of(results):
     return [c for c in cleaned if c[1]]
 
 
-def svg(results, title, subtitle):
-    classes = css_classes(results.contestants)
-    charts = charts_of(results)
-    step = len(results.contestants) * BAR_STEP + 44
+def subtitle(rounds, whole):
+    return "Time of %s, least of %d; shorter is better." % (
+        "the whole run" if whole else "one operation", rounds)
+
+
+def svg(results, title, under):
+    return page(results.contestants, charts_of(results), title, under)
+
+
+def page(contestants, charts, title, under):
+    """A picture of charts as charts_of makes them, its title and a line under that."""
+    classes = css_classes(contestants)
+    step = len(contestants) * BAR_STEP + 44
     width = 2 * MARGIN + COLUMNS * CHART_WIDTH
     height = HEADER + MARGIN + step * ((len(charts) + COLUMNS - 1) // COLUMNS)
     out = ['<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d"'
@@ -112,7 +121,7 @@ def svg(results, title, subtitle):
            '<rect class="page" x="0.5" y="0.5" width="%d" height="%d" rx="8"/>' % (
                width - 1, height - 1),
            text(MARGIN, 34, "t h", title),
-           text(MARGIN, 52, "s", subtitle)]
+           text(MARGIN, 52, "s", under)]
     for i, (name, bars, value_text) in enumerate(charts):
         x = MARGIN + (i % COLUMNS) * CHART_WIDTH
         y = HEADER + 10 + (i // COLUMNS) * step

@@ -24,6 +24,10 @@ class Sample:
         self.ops = 0
         self.output = b""
 
+    @property
+    def slowest(self):
+        return self.time
+
 
 class Programs:
     def __init__(self, root, build):

@@ -28,8 +28,8 @@ class Results:
         return min(s.time for s in self.samples[row, contestant.name])
 
     def spread(self, row, contestant):
-        times = [s.time for s in self.samples[row, contestant.name]]
-        return max(times) / min(times) - 1
+        samples = self.samples[row, contestant.name]
+        return max(s.slowest for s in samples) / min(s.time for s in samples) - 1
 
     def rss(self, row, contestant):
         return self.median(row, contestant, "rss_kib")

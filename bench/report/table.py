@@ -31,9 +31,10 @@ def time_text(results, row, contestant, unit):
     value = results.time(row, contestant)
     if value is None:
         return "–"
-    if len(results.samples[row, contestant.name]) == 1:
+    spread = results.spread(row, contestant)
+    if spread == 0:
         return figure_text(value / unit)
-    return "%s +%.0f%%" % (figure_text(value / unit), 100 * results.spread(row, contestant))
+    return "%s +%.0f%%" % (figure_text(value / unit), 100 * spread)
 
 
 def figures(results, what, text):

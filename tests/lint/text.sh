@@ -9,7 +9,11 @@ is "$(grep -nP '\t' $files | grep -vE '\.sh:' | head -n 5)" "" "no tabs in sourc
 is "$(awk 'length > 100 { print FILENAME ": " FNR }' $(printf '%s\n' $files | grep -E '^(src|include|preload|tools|bench)/.*\.(c|h|def)$') |
     head -n 20)" "" "sources fit 100 columns"
 is "$(grep -nE '(TO''DO|FIX''ME|[^X]X''XX[^X])' $files | head -n 5)" "" "no mark of unfinished work"
-is "$(grep -nE '(^|[^A-Za-z0-9_.$"}])/(work|farm|home|root)/' $files README.md NEWS | head -n 5)" "" "no machine's paths"
+documents="README.md CONTRIBUTING.md SECURITY.md NEWS tools/guide/*.md tools/man/*"
+is "$(grep -nE '(^|[^A-Za-z0-9_.$"}])/(work|farm|home|root)/' $files $documents | head -n 5)" "" "no machine's paths"
+is "$(grep -nE '[[:space:]]$|TO''DO|FIX''ME' $documents | head -n 5)" "" "documents: no blanks at ends, nothing unfinished"
+is "$(awk 'length > 132 && !/^(\||<!--)/ && !/https?:/ { print FILENAME ": " FNR }' ${documents%% tools/man*} | head -n 5)" "" \
+    "documents fit a window, but for tables and links"
 is "$(awk '/^[a-z].*\)$/ { name = $0; start = FNR } /^}$/ { if (start && FNR - start > 62) print FILENAME ": " name; start = 0 }' \
     $(printf '%s\n' $files | grep -E '^(src|preload|bench)/.*\.c$'))" "" "no function is longer than 60 lines"
 tap_done

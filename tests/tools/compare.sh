@@ -50,6 +50,37 @@ colours = page.getElementsByTagName("style")[0].firstChild.data
 print(len(page.getElementsByTagName("polyline")), "prefers-color-scheme:dark" in colours)
 print(len(json.load(open(sys.argv[2]))))' "$scratch/growth.svg" "$scratch/growth.json")" "4 True
 16" "--growth: a picture of two charts with a line each, and every sample"
+compare --only=glibc,ashlar --scale=0.002 --save="$scratch/pair.json" --svg="$scratch/pair.svg" pair lifo
+cp "$scratch/out" "$scratch/pair.out"
+compare --from="$scratch/pair.json" --svg="$scratch/again.svg"
+is "$? $(diff "$scratch/out" "$scratch/pair.out") $(diff "$scratch/again.svg" "$scratch/pair.svg")" "0  " \
+    "--from: the report and the picture of what --save left"
+compare --growth=1 --only=glibc,ashlar --scale=0.002 --save="$scratch/growth.json" --svg="$scratch/growth.svg" &&
+    cp "$scratch/out" "$scratch/growth.out" && compare --from="$scratch/growth.json" --svg="$scratch/again.svg"
+is "$? $(diff "$scratch/out" "$scratch/growth.out") $(diff "$scratch/again.svg" "$scratch/growth.svg")" "0  " \
+    "--from: of --growth likewise"
+compare --startup --rounds=1 --only=glibc,ashlar --save="$scratch/startup.json" && compare --from="$scratch/startup.json"
+is "$? $(rows '^\| /bin/true ')" "0 6" "--from: of --startup"
+for damage in 's/"version": 1/"version": 2/' 's/"figures"/"figure"/' '$d' 's/"allocator": "ashlar"/"allocator": "nobody"/'; do
+    sed "$damage" "$scratch/pair.json" >"$scratch/damaged.json"
+    ASH_BUILD=$scratch "$top_srcdir/bench/compare" --from="$scratch/damaged.json" >"$scratch/out" 2>&1
+    is "$? $(grep -c '^bench/compare: .*damaged.json' "$scratch/out") $(grep -c Traceback "$scratch/out")" "1 1 0" \
+        "--from: a file that is not whole, $damage"
+done
+
+# What the README and the guides show is what was stored.
+mkdir -p "$scratch/tree/bench" "$scratch/tree/tools"
+cp -R "$top_srcdir/README.md" "$scratch/tree" && cp -R "$top_srcdir/tools/guide" "$scratch/tree/tools" &&
+    cp -R "$top_srcdir/bench/results" "$top_srcdir"/bench/*.svg "$scratch/tree/bench"
+compare --pictures="$scratch/tree"
+is "$? $(cd "$scratch/tree" && for file in README.md tools/guide/*.md bench/*.svg; do
+    cmp -s "$file" "$top_srcdir/$file" || echo "$file"; done)" "0 " "make pictures: the tables and pictures are those of bench/results"
+is "$(python3 -c '
+import sys
+from xml.dom import minidom
+for name in sys.argv[1:]:
+    colours = minidom.parse(name).getElementsByTagName("style")[0].firstChild.data
+    print("prefers-color-scheme:dark" in colours, end=" ")' "$scratch"/tree/bench/*.svg)" "True True True " "every picture suits dark pages"
 compare --programs=perl,gcc --only=glibc,ashlar
 ok $? "--programs runs"
 is "$(rows '^\| (perl|gcc) .*[0-9] \|$')" 12 "--programs: times, ratios, memory and faults of each"
