@@ -215,6 +215,9 @@ int ash_txn_wait(struct ash_txn *txn, int64_t timeout_ns);
  */
 int ash_txn_status(const struct ash_txn *txn);
 
+/* What it was submitted with; NULL before. */
+void *ash_txn_arg(const struct ash_txn *txn);
+
 /*
  * Gives it back with all that it holds. Before the submission: it is abandoned, which is an abort,
  * undone here with its hooks called. Between submission and being done, and when it was given back

@@ -40,6 +40,7 @@ static struct ash_txn *begin(struct ash_txnmgr *m, int64_t timeout_ns)
     }
     t->run.write_count = 0;
     t->run.read_count = 0;
+    t->arg = NULL;
     t->iov = NULL;
     t->iov_count = 0;
     t->iov_room = 0;
@@ -196,6 +197,11 @@ ASH_API int ash_txn_status(const struct ash_txn *t)
         return -EINVAL;
     /* acquire: all that bodies wrote; pairs with step_settle */
     return load_acquire(&t->state) == TXN_DONE ? t->status : -EINPROGRESS;
+}
+
+ASH_API void *ash_txn_arg(const struct ash_txn *t)
+{
+    return t == NULL ? NULL : t->arg;
 }
 
 /* ---- the end ---- */
