@@ -9,6 +9,8 @@
  *     of them, and runs them (txn/dispatch). That is a step. Since it is over when all its bodies
  *     have returned, and the next begins only then, what its bodies did can be undone as a whole, in
  *     reverse: so it is stored as a whole.
+ *     In parallel, a poll begins the next step before it returns what the last one has done, so
+ *     that the executor's threads run while the program ends those and submits others.
  *  4. The step's transactions are then put into the list `done`, in order, but for those that a
  *     thread waits for. `lock` is over that list and over who waits (`listed`, `awaited`), and not
  *     held while anything is called.
@@ -109,6 +111,7 @@ struct ash_txnmgr {
     struct ash_txn *done_first, *done_last; /* under the lock: in submit order */
     /* The driver's. */
     ASH_LINE_ALIGNED struct dispatch dispatch;
+    unsigned step_count; /* of the step that was taken from the queue and is not over; 0: none */
     struct dispatch_txn *step[TXN_STEP];
     struct ash_txn *batch[TXN_STEP]; /* for `store` */
     /* atomic: the driver counts, anyone reads */

@@ -72,10 +72,6 @@ static void step_run(struct ash_txnmgr *m, unsigned n)
 {
     struct dispatch *d = &m->dispatch;
     size_t done;
-    if (ASH_UNLIKELY(m->stale)) {
-        m->stale = false;
-        txnmgr_dispatch_init(m);
-    }
     if (ASH_LIKELY(dispatch_run(d, m->step, n, &done) == 0))
         return;
     dispatch_force(d, DISPATCH_SERIAL); /* for which no memory is needed */
@@ -152,10 +148,28 @@ static void step_settle(struct ash_txnmgr *m, unsigned n)
     }
 }
 
-/* Runs what is in the queue: how many. The driver. */
+/* Takes the next step from the queue if there is none: how many it has. All of these: the driver. */
+static unsigned step_take(struct ash_txnmgr *m)
+{
+    if (ASH_UNLIKELY(m->stale)) {
+        m->stale = false;
+        txnmgr_dispatch_init(m);
+    }
+    if (m->step_count == 0)
+        m->step_count = ash_ring_pop(m->queue, (void **)m->step, TXN_STEP);
+    return m->step_count;
+}
+
+/* Begins the next one, if others run it: whether they do. */
+static bool step_begin(struct ash_txnmgr *m)
+{
+    return step_take(m) != 0 && dispatch_start(&m->dispatch, m->step, m->step_count);
+}
+
+/* Runs one step to its end: how many it had, 0 if there is none. */
 static unsigned step(struct ash_txnmgr *m)
 {
-    unsigned n = ash_ring_pop(m->queue, (void **)m->step, TXN_STEP);
+    unsigned n = step_take(m);
     if (n == 0)
         return 0;
     uint32_t generation = m->generation;
@@ -166,6 +180,7 @@ static unsigned step(struct ash_txnmgr *m)
     driven = outer;
     if (ASH_UNLIKELY(m->generation != generation))
         fatal("txns %s: a body, hook or store returned in a forked child", m->name);
+    m->step_count = 0;
     step_settle(m, n);
     return n;
 }
@@ -209,7 +224,10 @@ ASH_API unsigned ash_txn_poll_batch(struct ash_txnmgr *m, struct ash_txn **out, 
     unsigned n = done_take(m, out, max);
     if (n != 0 || !drive_enter(m))
         return n;
-    step(m);
+    if (m->step_count != 0 || !step_begin(m)) {
+        step(m);
+        step_begin(m);
+    }
     drive_leave(m);
     return done_take(m, out, max);
 }
@@ -229,6 +247,7 @@ ASH_API unsigned ash_txn_poll_wait(struct ash_txnmgr *m, struct ash_txn **out, u
             /* What is in the list now was left by the driver before; only this one adds to it. */
             while (!done_any(m) && step(m) == 0 && status == 0)
                 status = ash_ring_wait(m->queue, os_left(until));
+            step_begin(m);
             drive_leave(m);
         } else if (os_left(until) != 0) {
             drive_await(m, NULL, os_left(until));
