@@ -18,7 +18,7 @@ enum {
     KEYS_MOST = 65536,
     ARENA_LEAST = 512,
     ARENA_DEFAULT = 1024,
-    ARENA_KEEP = 16384
+    ARENA_KEEP = 32768
 };
 
 /* ---- records: as the pool makes them; between two transactions all but the arena is void ---- */
