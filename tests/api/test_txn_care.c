@@ -628,7 +628,7 @@ static void test_fork(unsigned workers, enum ash_txn_way way)
     for (int i = 0; i < 2; i++)
         pthread_create(&thread[i], NULL, keep_busy, m);
     for (int i = 0; i < 40; i++) {
-        struct ash_txn *begun = ash_txn_begin(m), *submitted = ash_txn_begin(m);
+        struct ash_txn *begun = ash_txn_begin_wait(m, -1), *submitted = ash_txn_begin_wait(m, -1);
         uint64_t key = 3;
         ash_txn_writes(submitted, &key, 1);
         ash_txn_submit(submitted, good, &ran); /* the others poll and end it */
@@ -678,7 +678,7 @@ static void test_shown(void)
     n = (ssize_t)fread(text, 1, sizeof text - 1, f);
     text[n] = '\0';
     fclose(f);
-    ok(strstr(text, "ashlar_txnmgr_committed{name=\"shown.txns\"} 5\n") != NULL, "show the manager");
+    ok(strstr(text, "ashlar_txnmgr_committed_total{name=\"shown.txns\"} 5\n") != NULL, "show the manager");
     ok(strstr(text, "ashlar_exec_workers{name=\"shown.exec\"} 1\n") != NULL, "the executor");
     ok(strstr(text, "ashlar_gate_limit{name=\"shown.gate\"} 9\n") != NULL, "the gate");
     ash_txnmgr_destroy(m);
