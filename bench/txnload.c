@@ -2,11 +2,12 @@
  * txnload: transfers between accounts through the whole of a transaction (begin, memory, keys,
  * submission, body, poll, status, end), for as long as one likes.
  *
- *   txnload tps [SECONDS [ACCOUNTS [BODY_NS [WORKERS]]]]      each second, the worst against the mean
- *   txnload pair [SECONDS [ACCOUNTS [BODY_NS [WORKERS]]]]     one thread submits, another polls
- *   txnload latency [SECONDS [ACCOUNTS [BODY_NS [WORKERS]]]]  at half of what `tps` does, on time
- *   txnload memory [ROUNDS]    peak RSS and processor time against malloc and free of libc for what
- *                              a transaction allocates, in processes that take turns
+ *   txnload MODE [SECONDS [ACCOUNTS [BODY_NS [WORKERS [WINDOW]]]]]
+ *     tps      in one thread, and the executor's: the mean, and the worst second against it
+ *     pair     one thread submits, another polls
+ *     latency  in one thread, half as many as it could do, each when it is due
+ *     memory   peak RSS and processor time against malloc and free of libc for what a transaction
+ *              allocates, in processes that take turns: SECONDS rounds
  *
  * The body's cost is measured by a loop over the same transfers before.
  */

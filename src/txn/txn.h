@@ -6,9 +6,9 @@
  *     the record uses again.
  *  2. A submission is a push to the ring `queue`, whose order is the serial order.
  *  3. One thread at a time drives: it owns `driving`, pops all there is from the queue, up to STEP
- *     of them, and runs them (txn/dispatch). That is a step. Since it is over when all its bodies
- *     have returned, and the next begins only then, what its bodies did can be undone as a whole, in
- *     reverse: so it is stored as a whole.
+ *     of them, and runs them (txn/dispatch). That is a step. It is over when all its bodies have
+ *     returned, and the next begins only then; so what they did can be undone as a whole, in
+ *     reverse, and is stored as a whole.
  *     In parallel, a poll begins the next step before it returns what the last one has done, so
  *     that the executor's threads run while the program ends those and submits others.
  *  4. The step's transactions are then put into the list `done`, in order, but for those that a
@@ -22,8 +22,8 @@
  *     found by those who wait for it.
  *
  * Order of memory: what was written before a submission goes by the queue to the driver, by the
- * executor's batches to the body and back (txn/dispatch), and by `state` to who asks for the status,
- * or by `lock` to who polls. From driver to driver everything goes by `driving`.
+ * executor's batches to the body and back (txn/dispatch), and by `state` to who asks for the
+ * status, or by `lock` to who polls. From driver to driver everything goes by `driving`.
  *
  * Rejected:
  *  - a thread of the manager's that drives: it costs two hand-overs a transaction where one thread

@@ -84,7 +84,7 @@ static void figures_forget(struct ash_txnmgr *m)
         store_relaxed(&m->bucket[i], 0);
 }
 
-/* A vanished driver may have been anywhere in the dispatcher, which is made anew at the next step. */
+/* A vanished driver may have been anywhere in the dispatcher, which the next step makes anew. */
 static void fork_release(struct os_fork *self, bool child)
 {
     struct ash_txnmgr *m = txnmgr_of_fork(self);

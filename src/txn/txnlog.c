@@ -1,8 +1,8 @@
 /*
  * What a transaction remembers for its end: how to undo it, whom to tell, bufs to drop; and its
  * savepoints, which are places in that. All of it is one list in the arena, newest first, so going
- * back to a savepoint is to take entries off until it comes; what a commit needs in the order of the
- * calls is reversed then.
+ * back to a savepoint is to take entries off until it comes. Hooks, which are called in the order
+ * in which they came, have it turned round first.
  */
 #include "txn/txn.h"
 

@@ -133,7 +133,7 @@ static void step_tell(struct ash_txnmgr *m, unsigned n, unsigned unstored)
     store_relaxed(&m->parallel, m->dispatch.count[DISPATCH_PARALLEL]);
 }
 
-/* They are done: those that a thread waits for may be ended at once, the others are to be polled. */
+/* They are done: those that a thread waits for may be ended at once, others are to be polled. */
 static void step_settle(struct ash_txnmgr *m, unsigned n)
 {
     for (unsigned i = 0; i < n;) {
@@ -148,7 +148,7 @@ static void step_settle(struct ash_txnmgr *m, unsigned n)
     }
 }
 
-/* Takes the next step from the queue if there is none: how many it has. All of these: the driver. */
+/* Takes the next step from the queue if there is none: how many it has. The driver, as below. */
 static unsigned step_take(struct ash_txnmgr *m)
 {
     if (ASH_UNLIKELY(m->stale)) {
