@@ -5,7 +5,7 @@
  *     room for its keys and, from its first allocation on, an arena, which the next transaction in
  *     the record uses again.
  *  2. A submission is a push to the ring `queue`, whose order is the serial order.
- *  3. One thread at a time drives: it owns `driving`, pops all there is from the queue, up to STEP
+ *  3. One thread at a time drives: it pops all there is from the queue, up to STEP
  *     of them, and runs them (txn/dispatch). That is a step. It is over when all its bodies have
  *     returned, and the next begins only then; so what they did can be undone as a whole, in
  *     reverse, and is stored as a whole.
@@ -14,16 +14,14 @@
  *  4. The step's transactions are then put into the list `done`, in order, but for those that a
  *     thread waits for. `lock` is over that list and over who waits (`listed`, `awaited`), and not
  *     held while anything is called.
- *  5. Who has nothing to do but to wait, and owns `driving`, sleeps on the queue, owning it: a push
- *     wakes it. All others sleep on `event`. Whoever gives `driving` up passes a fence, and if
- *     there are `sleepers` moves `event` on and wakes them; who goes to sleep counts itself, passes
- *     a fence, and looks at `driving`. One of the two sees the other, so either somebody drives
- *     who will wake the sleeper, or the sleeper drives. What a driver leaves in the queue is thus
- *     found by those who wait for it.
+ *  5. Who has nothing to do but to wait, and drives, sleeps on the queue, driving: a push wakes it.
+ *     All others sleep until it has stopped (txn/drive). What a driver leaves in the queue, or in
+ *     `done`, is found by those who wait for it, since they look when they drive.
  *
  * Order of memory: what was written before a submission goes by the queue to the driver, by the
  * executor's batches to the body and back (txn/dispatch), and by `state` to who asks for the
- * status, or by `lock` to who polls. From driver to driver everything goes by `driving`.
+ * status, or by `lock` to who polls. From driver to driver everything goes by
+ * `drive`.
  *
  * Rejected:
  *  - a thread of the manager's that drives: it costs two hand-overs a transaction where one thread
@@ -43,6 +41,7 @@
 #include "os/os_fork.h"
 #include "os/os_lock.h"
 #include "txn/dispatch.h"
+#include "txn/drive.h"
 #include "vm/shown.h"
 #include "vm/tally.h"
 #include "vm/times.h"
@@ -102,11 +101,8 @@ struct ash_txnmgr {
     struct os_fork fork;
     uint32_t generation; /* forks behind this process; changed in a child's only thread */
     bool stale;          /* driver: the dispatcher is as a vanished thread left it */
-    /* atomic: a thread drives; hands over all that is the driver's */
-    ASH_LINE_ALIGNED _Atomic(uint32_t) driving;
-    _Atomic(uint32_t) sleepers; /* atomic: threads that may sleep on `event` */
-    _Atomic(uint32_t) event;    /* atomic: changes before they are woken */
-    _Atomic(uint32_t) closed;   /* atomic: shut down */
+    struct drive drive;
+    _Atomic(uint32_t) closed; /* atomic: shut down */
     ASH_LINE_ALIGNED struct os_lock lock;
     struct ash_txn *done_first, *done_last; /* under the lock: in submit order */
     /* The driver's. */

@@ -91,10 +91,10 @@ static void fork_release(struct os_fork *self, bool child)
     void *item;
     if (child) {
         m->generation++;
-        m->stale |= load_relaxed(&m->driving) != 0 || m->step_count != 0;
+        m->stale |= load_relaxed(&m->drive.driving) != 0 || m->step_count != 0;
         m->step_count = 0;
-        store_relaxed(&m->driving, 0);
-        store_relaxed(&m->sleepers, 0);
+        store_relaxed(&m->drive.driving, 0);
+        store_relaxed(&m->drive.sleepers, 0);
         m->done_first = NULL;
         m->done_last = NULL;
         ash_ring_recover(m->queue);

@@ -3,11 +3,9 @@
  */
 #include "os/check.h"
 #include "os/os_clock.h"
-#include "os/os_wait.h"
 #include "txn/txn.h"
 
 #include <errno.h>
-#include <limits.h>
 
 enum { SETTLE_AT_ONCE = 64 }; /* transactions put into `done` while the lock is held */
 
@@ -185,36 +183,6 @@ static unsigned step(struct ash_txnmgr *m)
     return n;
 }
 
-/* ---- who drives: rule 5 of txn.h ---- */
-
-static bool drive_enter(struct ash_txnmgr *m)
-{
-    uint32_t free = 0; /* acquire: all that is the driver's; pairs with drive_leave */
-    return load_relaxed(&m->driving) == 0 && cas_strong_acquire(&m->driving, &free, 1);
-}
-
-static void drive_leave(struct ash_txnmgr *m)
-{
-    store_release(&m->driving, 0); /* all that is the driver's; pairs with drive_enter */
-    fence_seq_cst();               /* it is given up; pairs with drive_await */
-    if (ASH_UNLIKELY(load_relaxed(&m->sleepers) != 0)) {
-        add_release(&m->event, 1); /* pairs with drive_await */
-        os_wake(&m->event, UINT_MAX);
-    }
-}
-
-/* Sleeps while another thread drives and has not finished `t`, or any (NULL). */
-static void drive_await(struct ash_txnmgr *m, const struct ash_txn *t, int64_t timeout_ns)
-{
-    add_relaxed(&m->sleepers, 1);
-    uint32_t event = load_acquire(&m->event); /* pairs with drive_leave */
-    fence_seq_cst();                          /* it is counted; pairs with drive_leave */
-    bool done = t != NULL ? load_relaxed(&t->state) == TXN_DONE : done_any(m);
-    if (!done && load_relaxed(&m->driving) != 0)
-        os_wait(&m->event, event, timeout_ns);
-    sub_relaxed(&m->sleepers, 1);
-}
-
 /* ---- polling and waiting ---- */
 
 ASH_API unsigned ash_txn_poll_batch(struct ash_txnmgr *m, struct ash_txn **out, unsigned max)
@@ -222,13 +190,13 @@ ASH_API unsigned ash_txn_poll_batch(struct ash_txnmgr *m, struct ash_txn **out, 
     if (m == NULL || out == NULL || txn_inside(m))
         return 0;
     unsigned n = done_take(m, out, max);
-    if (n != 0 || !drive_enter(m))
+    if (n != 0 || !drive_enter(&m->drive))
         return n;
     if (m->step_count != 0 || !step_begin(m)) {
         step(m);
         step_begin(m);
     }
-    drive_leave(m);
+    drive_leave(&m->drive);
     return done_take(m, out, max);
 }
 
@@ -243,14 +211,15 @@ ASH_API unsigned ash_txn_poll_wait(struct ash_txnmgr *m, struct ash_txn **out, u
         int status = 0;
         if (n != 0)
             return n;
-        if (drive_enter(m)) {
+        if (drive_enter(&m->drive)) {
             /* What is in the list now was left by the driver before; only this one adds to it. */
             while (!done_any(m) && step(m) == 0 && status == 0)
                 status = ash_ring_wait(m->queue, os_left(until));
             step_begin(m);
-            drive_leave(m);
+            drive_leave(&m->drive);
         } else if (os_left(until) != 0) {
-            drive_await(m, NULL, os_left(until));
+            uint32_t event = drive_watch(&m->drive);
+            drive_sleep(&m->drive, event, done_any(m), os_left(until));
         } else {
             status = -ETIMEDOUT;
         }
@@ -264,14 +233,16 @@ static void wait_for(struct ash_txnmgr *m, const struct ash_txn *t, int64_t unti
 {
     int status = 0;
     while (status == 0 && load_relaxed(&t->state) != TXN_DONE) {
-        if (drive_enter(m)) {
+        if (drive_enter(&m->drive)) {
             /* It is in the queue, and at most behind one whose push is under way. */
             while (status == 0 && load_relaxed(&t->state) != TXN_DONE)
                 if (step(m) == 0)
                     status = ash_ring_wait(m->queue, os_left(until));
-            drive_leave(m);
+            drive_leave(&m->drive);
         } else if (os_left(until) != 0) {
-            drive_await(m, t, os_left(until));
+            uint32_t event = drive_watch(&m->drive);
+            bool done = load_relaxed(&t->state) == TXN_DONE;
+            drive_sleep(&m->drive, event, done, os_left(until));
         } else {
             status = -ETIMEDOUT;
         }
