@@ -12,6 +12,7 @@ enum {
     BATCH_NS = 4000,
     BODY_LEAST = 150,   /* ns: below, the dispatcher's own work is as long as a body */
     SLICE_SERIAL = 512, /* transactions that are timed together */
+    SLICE_LEAST = 64,   /* fewer are not: the clock would take longer than they do */
     SLICE_PARALLEL = 8192,
     SLICE_TRIAL = 1024,
     PROBE = 64,
@@ -358,8 +359,12 @@ bool dispatch_start(struct dispatch *d, struct dispatch_txn *const *txns, size_t
 int dispatch_run(struct dispatch *d, struct dispatch_txn *const *txns, size_t n, size_t *done)
 {
     struct worker *w = NULL;
-    bool entered = d->exec != NULL && exec_guest_enter(d->exec, &w);
     size_t at = 0, ran = 1;
+    if (n < SLICE_LEAST && d->way == DISPATCH_SERIAL) {
+        run_serial(d, txns, n);
+        at = n;
+    }
+    bool entered = at < n && d->exec != NULL && exec_guest_enter(d->exec, &w);
     while (at < n && ran != 0)
         at += ran = slice(d, w, txns + at, n - at);
     if (entered)

@@ -133,7 +133,14 @@ static int misuse(void (*fn)(struct ash_txnmgr *), const char *on_error, char *t
     return status;
 }
 
-static void test_misuse(void)
+/* The address sanitizer itself reports the use of what has ended. */
+#ifdef __SANITIZE_ADDRESS__
+enum { ENDED_IS_POISON = 1 };
+#else
+enum { ENDED_IS_POISON = 0 };
+#endif
+
+static void test_ended_twice(void)
 {
     char text[300];
     int status = misuse(ends_twice, "abort", text, sizeof text);
@@ -142,7 +149,12 @@ static void test_misuse(void)
        "ended twice: %s", text);
     status = misuse(ends_twice, "warn", text, sizeof text);
     ok(status == 0 && strstr(text, ", which has ended") != NULL, "or warned of");
-    status = misuse(ends_in_flight, "abort", text, sizeof text);
+}
+
+static void test_misuse(void)
+{
+    char text[300];
+    int status = misuse(ends_in_flight, "abort", text, sizeof text);
     ok(WIFSIGNALED(status) && strstr(text, ", which was submitted and is not done") != NULL, "ended in flight: %s", text);
     status = misuse(ends_in_flight, "warn", text, sizeof text);
     ok(status == 0, "or warned of, and it runs");
@@ -375,6 +387,10 @@ static void test_overload(void)
 int main(void)
 {
     test_shutdown();
+    if (ENDED_IS_POISON)
+        skip("the sanitizer itself reports the use of what has ended", 2);
+    else
+        test_ended_twice();
     test_misuse();
     test_fork(0, ASH_TXN_ADAPTIVE);
     if (CHILDREN_START_THREADS)
