@@ -89,8 +89,9 @@ struct ash_txnmgr_config {
                              0 for `limit` */
     unsigned keys;        /* of a transaction, read and written, at most; 0 for 16, up to 65536 */
     enum ash_txn_way way; /* without an executor always ASH_TXN_SERIAL */
-    size_t arena_first;   /* bytes of an arena's first chunk; 0 for 1 KiB, at least 512 */
-    size_t arena_keep;    /* bytes that an arena may keep for the next one; 0 for 32 KiB */
+    size_t arena_first;   /* bytes that arenas begin with; 0 for 1 KiB, at least 512 */
+    size_t arena_keep;    /* they begin with more where transactions need it, up to this, and keep
+                             that from one to the next; 0 for 32 KiB */
     size_t arena_max;     /* bytes of an arena, at most; 0 for no bound */
     /*
      * Makes transactions durable: called with those of a step that have committed and have records

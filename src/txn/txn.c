@@ -111,15 +111,15 @@ ASH_API uint64_t ash_txn_key(const void *bytes, size_t len)
 
 ASH_COLD void *txn_alloc_first(struct ash_txn *t, size_t n)
 {
-    const struct ash_txnmgr_config *c = &t->mgr->config;
+    struct ash_txnmgr *m = t->mgr;
+    t->arena_bytes = load_relaxed(&m->arena_first);
     t->arena = ash_arena_create(
-        NULL, t->mgr->name,
-        ASH_ARENA_CONFIG(.first_chunk = c->arena_first, .max_bytes = c->arena_max));
+        NULL, m->name,
+        ASH_ARENA_CONFIG(.first_chunk = t->arena_bytes, .max_bytes = m->config.arena_max));
     if (t->arena == NULL)
         return NULL;
     t->start = ash_arena_mark(t->arena);
-    t->arena_bytes = c->arena_first;
-    tally_add(&t->mgr->tally, TXN_ARENA_BYTES, t->arena_bytes);
+    tally_add(&m->tally, TXN_ARENA_BYTES, t->arena_bytes);
     return ash_arena_alloc(t->arena, n);
 }
 
@@ -131,27 +131,40 @@ ASH_API void *ash_txn_alloc(struct ash_txn *t, size_t n)
     return NULL;
 }
 
-/* More than room in the first chunk was taken: what is more than the settings allow goes. */
-static ASH_COLD void arena_settle(struct ash_txn *t)
+ASH_INLINE bool arena_grown(const struct ash_txn *t)
 {
+    return t->arena->ash_serial != t->start.ash_serial;
+}
+
+/*
+ * The first chunk was too small: the arenas made from now on begin a quarter larger, if that is
+ * needed. So before long one chunk does for nearly all, as small as can be, and the rare large
+ * transaction has not made all others large.
+ */
+static ASH_COLD void arena_learn(const struct ash_txn *t)
+{
+    struct ash_txnmgr *m = t->mgr;
     struct ash_arena_stats s;
     ash_arena_stats(t->arena, &s);
-    size_t bytes = s.tree_total;
-    if (bytes > t->mgr->config.arena_keep) {
-        ash_arena_destroy(t->arena);
-        t->arena = NULL;
-        bytes = 0;
-    }
-    tally_add(&t->mgr->tally, TXN_ARENA_BYTES, bytes - t->arena_bytes);
-    t->arena_bytes = bytes;
+    uint64_t first = load_relaxed(&m->arena_first), needs = s.used + ASH_CACHE_LINE;
+    if (needs > first && needs <= m->config.arena_keep)
+        atomic_max(&m->arena_first, size_min(needs, first + first / 4));
+}
+
+static ASH_COLD void arena_drop(struct ash_txn *t)
+{
+    arena_learn(t);
+    ash_arena_destroy(t->arena);
+    t->arena = NULL;
+    tally_add(&t->mgr->tally, TXN_ARENA_BYTES, -(uint64_t)t->arena_bytes);
 }
 
 static void arena_clear(struct ash_txn *t)
 {
-    bool grown = t->arena->ash_serial != t->start.ash_serial;
-    ash_arena_rollback(t->arena, t->start);
-    if (ASH_UNLIKELY(grown))
-        arena_settle(t);
+    if (ASH_LIKELY(!arena_grown(t)))
+        ash_arena_rollback(t->arena, t->start);
+    else
+        arena_drop(t);
 }
 
 /* ---- running ---- */
@@ -180,6 +193,8 @@ ASH_API int ash_txn_submit(struct ash_txn *t, int (*body)(struct ash_txn *, void
         return -EDEADLK;
     if (ASH_UNLIKELY(load_relaxed(&t->state) != TXN_BEGUN))
         return -EBUSY;
+    if (ASH_UNLIKELY(t->arena != NULL && arena_grown(t)))
+        arena_learn(t); /* now: many may be submitted before the first one ends */
     t->body = body;
     t->arg = arg;
     t->submitted_ns = t->uses++ % TXN_SAMPLE == 0 ? os_clock_ns() : 0;

@@ -102,7 +102,8 @@ struct ash_txnmgr {
     uint32_t generation; /* forks behind this process; changed in a child's only thread */
     bool stale;          /* driver: the dispatcher is as a vanished thread left it */
     struct drive drive;
-    _Atomic(uint32_t) closed; /* atomic: shut down */
+    _Atomic(uint64_t) arena_first; /* atomic: bytes that arenas begin with; grows */
+    _Atomic(uint32_t) closed;      /* atomic: shut down */
     ASH_LINE_ALIGNED struct os_lock lock;
     struct ash_txn *done_first, *done_last; /* under the lock: in submit order */
     /* The driver's. */

@@ -266,6 +266,7 @@ ASH_API struct ash_txnmgr *ash_txnmgr_create(struct ash_exec *exec,
     memset(m, 0, sizeof *m);
     m->config = read;
     m->exec = exec;
+    store_relaxed(&m->arena_first, read.arena_first);
     memcpy(m->name, name, sizeof name);
     m->fork = (struct os_fork){.hold = fork_hold, .release = fork_release};
     if (txnmgr_make(m) != 0 || os_fork_add(&m->fork) != 0) {
