@@ -5,12 +5,11 @@
  *     room for its keys and, from its first allocation on, an arena, which the next transaction in
  *     the record uses again.
  *  2. A submission is a push to the ring `queue`, whose order is the serial order.
- *  3. One thread at a time drives: it pops all there is from the queue, up to STEP
- *     of them, and runs them (txn/dispatch). That is a step. It is over when all its bodies have
- *     returned, and the next begins only then; so what they did can be undone as a whole, in
- *     reverse, and is stored as a whole.
- *     In parallel, a poll begins the next step before it returns what the last one has done, so
- *     that the executor's threads run while the program ends those and submits others.
+ *  3. One thread at a time drives: it pops all there is from the queue, TXN_STEP at most, and runs
+ *     them (txn/dispatch). That is a step. It is over when all its bodies have returned, and the
+ *     next begins only then; so what they did can be undone as a whole, in reverse, and is stored
+ *     as a whole. In parallel, a poll begins the next step before it returns what the last one has
+ *     done, so that the executor's threads run while the program ends those and submits others.
  *  4. The step's transactions are then put into the list `done`, in order, but for those that a
  *     thread waits for. `lock` is over that list and over who waits (`listed`, `awaited`), and not
  *     held while anything is called.
@@ -20,15 +19,16 @@
  *
  * Order of memory: what was written before a submission goes by the queue to the driver, by the
  * executor's batches to the body and back (txn/dispatch), and by `state` to who asks for the
- * status, or by `lock` to who polls. From driver to driver everything goes by
- * `drive`.
+ * status, or by `lock` to who polls. From driver to driver everything goes by `drive`.
  *
  * Rejected:
  *  - a thread of the manager's that drives: it costs two hand-overs a transaction where one thread
  *    submits and polls, and is a loop over ash_txn_poll_wait where a program wants it;
  *  - queues of ready and done transactions that all threads change: see txn/sched;
  *  - transactions that come out of the step one by one, as they are done: a step could not be
- *    stored, or undone, as a whole, and takes a millisecond at most at bodies of 0.25 us.
+ *    stored, or undone, as a whole; with bodies of 0.25 us it takes a millisecond at most;
+ *  - a count of credits for each thread instead of the gate (11 ns a transaction): those of a
+ *    thread that does nothing would be missing where another waits.
  */
 #ifndef ASH_TXN_H
 #define ASH_TXN_H
@@ -50,7 +50,7 @@ enum { TXN_STEP = 4096, TXN_SAMPLE = 16 };
 
 enum txn_state { TXN_ENDED, TXN_BEGUN, TXN_SUBMITTED, TXN_DONE };
 
-/* What a transaction has to remember, newest first; in its arena, behind each record what it is. */
+/* What a transaction has to remember: a list in its arena, newest first, of the structs named. */
 enum txn_kind {
     TXN_SAVED,     /* struct txn_saved: bytes to be put back */
     TXN_UNDO,      /* struct txn_call: to be called when it is undone */
@@ -72,7 +72,8 @@ struct ash_txn {
     struct ash_txnmgr *mgr;  /* const */
     _Atomic(uint32_t) state; /* atomic: enum txn_state; DONE publishes what the bodies wrote */
     int status;              /* owner; const once done */
-    struct txn_entry *log;   /* owner, and so on: the body's thread is it meanwhile */
+    /* All that follows: the owner, which is the body's thread meanwhile, then the driver. */
+    struct txn_entry *log;
     struct ash_arena *arena; /* NULL: none yet */
     struct ash_mark start;   /* of the arena: all of it is free */
     uint64_t submitted_ns;   /* 0: it is none of those that are measured */
