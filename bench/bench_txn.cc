@@ -5,10 +5,14 @@
  *               and a condition variable
  *   exec_for    a loop of n additions, divided; and not divided
  *   gate        a unit in and out
+ *   deque       a task pushed and taken by its owner, 1 or 100 at a time
  *   places      a transaction of 2 or 10 keys gets its place and is released
  *   transfers   between 2 to 1,000,000 accounts, with bodies of 100 to 3000 ns (the `body` column
  *               is what one took in the loop before): one after the other by a loop; by threads
- *               with locks, in any order; by the dispatcher, as it decides or in parallel always
+ *               with locks, in any order; by the dispatcher, as it decides or in parallel always;
+ *               as whole transactions, begun, submitted, polled and ended, with nothing else, with
+ *               an order in the arena, with the order from malloc (which is Ashlar's here; txnload
+ *               compares with that of libc)
  *
  * Times are real time, for one task, element, pair or transaction.
  */
@@ -210,6 +214,16 @@ void mutex_queue(benchmark::State &state)
 }
 BENCHMARK(mutex_queue)->Arg(1)->Arg(2)->UseRealTime();
 
+void deque(benchmark::State &state)
+{
+    uint64_t taken = 0;
+    for (auto _ : state)
+        taken += tasks_push_take(static_cast<unsigned>(state.range(0)));
+    benchmark::DoNotOptimize(taken);
+    state.SetItemsProcessed(state.iterations() * state.range(0));
+}
+BENCHMARK(deque)->Arg(1)->Arg(100);
+
 /* ---- loops ---- */
 
 struct numbers {
@@ -356,11 +370,37 @@ void transfers_parallel(benchmark::State &state)
     dispatched(state, 1);
 }
 
+void whole(benchmark::State &state, transfers_memory memory)
+{
+    accounts a(state, processors() - 1);
+    for (auto _ : state)
+        transfers_whole(a.t, memory);
+    state.SetItemsProcessed(state.iterations() * TRANSFERS);
+}
+
+void transfers_bare(benchmark::State &state)
+{
+    whole(state, MEMORY_NONE);
+}
+
+void transfers_arena(benchmark::State &state)
+{
+    whole(state, MEMORY_ARENA);
+}
+
+void transfers_malloc(benchmark::State &state)
+{
+    whole(state, MEMORY_MALLOC);
+}
+
 #define EACH ArgsProduct({{2, 16, 1000, 1000000}, {100, 300, 600, 1000, 3000}})->UseRealTime()
 BENCHMARK(transfers_by_loop)->EACH;
 BENCHMARK(transfers_adaptive)->EACH;
 BENCHMARK(transfers_parallel)->EACH;
 BENCHMARK(transfers_by_locks)->EACH;
+BENCHMARK(transfers_bare)->EACH;
+BENCHMARK(transfers_arena)->EACH;
+BENCHMARK(transfers_malloc)->EACH;
 
 } // namespace
 

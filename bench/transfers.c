@@ -1,6 +1,8 @@
 #include "transfers.h"
 
+#include "ashlar/txn.h"
 #include "os/os_clock.h"
+#include "txn/deque.h"
 #include "txn/dispatch.h"
 
 #include <stdlib.h>
@@ -25,6 +27,7 @@ struct transfers {
     unsigned rounds; /* of work in a body */
     struct ash_exec *exec;
     struct dispatch dispatch;
+    struct ash_txnmgr *mgr;
     pthread_mutex_t stripe[STRIPES];
     struct dispatch_txn *head[TRANSFERS];
     struct transfer transfer[TRANSFERS];
@@ -81,6 +84,9 @@ struct transfers *transfers_create(unsigned accounts, unsigned body_ns, unsigned
     t->exec = ash_exec_create(workers, NULL);
     if (t->account == NULL || t->exec == NULL || dispatch_init(&t->dispatch, t->exec) != 0)
         abort();
+    t->mgr = ash_txnmgr_create(t->exec, ASH_TXNMGR_CONFIG(.keys = 2));
+    if (t->mgr == NULL)
+        abort();
     t->accounts = accounts;
     t->rounds = rounds_of(body_ns);
     for (unsigned i = 0; i < STRIPES; i++)
@@ -100,6 +106,8 @@ struct transfers *transfers_create(unsigned accounts, unsigned body_ns, unsigned
 void transfers_destroy(struct transfers *t)
 {
     dispatch_fini(&t->dispatch);
+    if (ash_txnmgr_destroy(t->mgr) != 0)
+        abort();
     ash_exec_destroy(t->exec);
     free(t->account);
     free(t);
@@ -145,6 +153,77 @@ uint64_t transfers_sum(const struct transfers *t)
     for (unsigned i = 0; i < t->accounts; i++)
         sum = sum * 31 + t->account[i].balance;
     return sum;
+}
+
+/* ---- whole transactions ---- */
+
+struct order {
+    struct transfer *transfer;
+    char rest[120];
+};
+
+static int order_body(struct ash_txn *txn, void *arg)
+{
+    (void)txn;
+    body(&((struct order *)arg)->transfer->head);
+    return 0;
+}
+
+static int transfer_body(struct ash_txn *txn, void *arg)
+{
+    (void)txn;
+    body(arg);
+    return 0;
+}
+
+static void transfer_submit(struct transfers *t, struct transfer *r, enum transfers_memory memory)
+{
+    struct ash_txn *txn = ash_txn_begin(t->mgr);
+    struct order *o = memory == MEMORY_ARENA    ? ash_txn_alloc(txn, sizeof *o)
+                      : memory == MEMORY_MALLOC ? malloc(sizeof *o)
+                                                : NULL;
+    if (o != NULL)
+        o->transfer = r;
+    if (ash_txn_writes(txn, r->key, 2) != 0 ||
+        ash_txn_submit(txn, o != NULL ? order_body : transfer_body,
+                       o != NULL ? (void *)o : &r->head) != 0)
+        abort();
+}
+
+/* Half of what may be in flight is submitted while the executor has the other half. */
+void transfers_whole(struct transfers *t, enum transfers_memory memory)
+{
+    enum { AT_ONCE = 2048 };
+    struct ash_txn *done[64];
+    unsigned submitted = 0, ended = 0, n;
+    while (ended < TRANSFERS) {
+        for (unsigned i = 0; i < AT_ONCE && submitted < TRANSFERS && submitted - ended < 4096; i++)
+            transfer_submit(t, &t->transfer[submitted++], memory);
+        for (unsigned k = 0; k < AT_ONCE / 64; k++) {
+            n = ash_txn_poll_batch(t->mgr, done, 64);
+            for (unsigned i = 0; i < n; i++) {
+                if (memory == MEMORY_MALLOC)
+                    free(ash_txn_arg(done[i]));
+                ash_txn_end(done[i]);
+            }
+            ended += n;
+        }
+    }
+}
+
+/* ---- the deque ---- */
+
+uint64_t tasks_push_take(unsigned n)
+{
+    static struct deque deque;
+    struct task task = {NULL, &deque, NULL};
+    uint64_t taken = 0;
+    for (unsigned i = 0; i < n; i++)
+        if (!deque_push(&deque, &task))
+            abort();
+    for (unsigned i = 0; i < n; i++)
+        taken += deque_take(&deque, &task);
+    return taken;
 }
 
 /* ---- places ---- */

@@ -35,6 +35,13 @@ double transfers_parallel(const struct transfers *t);
 /* A sum over the accounts that tells one order from another. */
 uint64_t transfers_sum(const struct transfers *t);
 
+/* The same transfers as transactions with all that belongs to one, each order in `memory`. */
+enum transfers_memory { MEMORY_NONE, MEMORY_ARENA, MEMORY_MALLOC };
+void transfers_whole(struct transfers *t, enum transfers_memory memory);
+
+/* Tasks pushed and taken by the deque's owner, `n` at a time; how many. */
+uint64_t tasks_push_take(unsigned n);
+
 /* Transactions of `keys` keys are given places and released, `window` of them at a time. */
 struct places;
 struct places *places_create(unsigned keys, unsigned of_keys);

@@ -80,7 +80,7 @@ struct ash_tier_config {
     int64_t cooldown_ns[ASH_TIER_MAX - 1];
     /*
      * Where `compile` runs: NULL for the thread whose call reached the threshold; else it is handed
-     * to spawn(exec, fn, arg), as ash_exec_spawn of ashlar/txn.h is. An answer that is not 0 means
+     * to spawn(exec, fn, arg), as ash_exec_spawn of ashlar/exec.h is. An answer that is not 0 means
      * that it was not taken, and counts as a failure. What was taken has to be run.
      */
     int (*spawn)(struct ash_exec *exec, void (*fn)(void *), void *arg);

@@ -1,227 +1,276 @@
 /*
- * Transactions: executors that run tasks on all processors, and gates that bound what is under way.
+ * Transactions: functions that declare which keys they read and write, run so that the result is
+ * that of running them one by one in the order in which they were submitted.
  *
- *     struct ash_exec *exec = ash_exec_create(0, NULL);       // a worker for each processor
- *     ash_exec_for(exec, rows, 0, sum_rows, table);           // a loop, divided
+ *     struct ash_txnmgr *bank = ash_txnmgr_create(exec, ASH_TXNMGR_CONFIG(.name = "bank"));
  *
- *     struct ash_group group = ASH_GROUP_INIT;                // some tasks, and their end
- *     ash_exec_spawn_in(exec, &group, load, &part[0]);
- *     ash_exec_spawn_in(exec, &group, load, &part[1]);
- *     ash_exec_join(exec, &group);
+ *     struct ash_txn *t = ash_txn_begin(bank);                // NULL: too many are under way
+ *     struct transfer *order = ash_txn_alloc(t, sizeof *order);
+ *     *order = (struct transfer){.from = 17, .to = 4, .amount = 100};
+ *     ash_txn_writes(t, (uint64_t[]){17, 4}, 2);
+ *     ash_txn_submit(t, transfer, order);
  *
- *     ash_exec_spawn(exec, write_log, line);                  // run some time
- *     ash_exec_drain(exec);                                   // everything has been run
- *     ash_exec_destroy(exec);
+ *     unsigned n = ash_txn_poll_batch(bank, done, 64);        // runs them; in submit order
+ *     for (unsigned i = 0; i < n; i++) {
+ *         reply(done[i], ash_txn_status(done[i]));
+ *         ash_txn_end(done[i]);
+ *     }
  *
- * A task is a function and its argument; it is run once, by a worker or by a thread that waits. It
- * may spawn, join and divide loops itself. What was written before a task was spawned is seen by
- * it; what it wrote is seen after the join, drain or loop that waited for it.
+ * A body returns 0 to commit, or a negative errno to abort, which is its status then. What it
+ * changes is the program's own memory, and nothing is copied: before it changes something it says
+ * how to undo that (ash_txn_save, ash_txn_undo), where it may have to. While a body runs no other
+ * that writes what it reads or writes does. Bodies that have no key in common may run at the same
+ * time, in several threads; whether they do is decided by measuring (txn/dispatch.h, and A. Thomson
+ * et al.: Calvin, SIGMOD 2012, J. Faleiro, D. Abadi: Rethinking serializable multiversion
+ * concurrency control, VLDB 2014). No transaction is retried, and there are no deadlocks.
  *
- * Each worker has a deque of its own: it runs its newest task first, and takes others' oldest when
- * it has none (Chase, Lev: Dynamic circular work-stealing deque, SPAA 2005; Le, Pop, Cohen, Zappa
- * Nardelli: Correct and efficient work-stealing for weak memory models, PPoPP 2013). Workers that
- * find nothing sleep; a task wakes one at most.
+ * Who runs them: the threads that poll and wait, one at a time, with the executor's help. The
+ * manager has no thread: a program that wants one has it call ash_txn_poll_wait in a loop. In each
+ * step all that were submitted until then, 4096 at most, are run, given to `store` together (group
+ * commit), and are done.
+ *
+ * Memory: every transaction has an arena, for what it allocates and for its records; all of it goes
+ * when it ends. In steady state nothing is taken from malloc: records and arenas are used again.
  *
  * Functions that return int give 0 or a negative errno, -EINVAL for an argument that is none.
+ * Functions that return pointers give NULL and set errno.
  *
- * Threads: every function may be called by any thread at any time, unless it says otherwise.
+ * Threads: any thread may begin, submit, poll, wait and end. One thread at a time uses a
+ * transaction; from its submission until it is done that is whoever runs its body. Callbacks
+ * (bodies, undo functions, hooks, `store`) are called with no lock held. What was written before a
+ * transaction was submitted is seen by its body, and what that wrote, by whoever sees it done.
  *
- * Cost: a task spawned and run by the same worker about 15 ns, from outside 40 ns and more; nothing
- * is allocated for it. A sleeping worker costs who spawns a system call.
+ * Cost: a transaction of two keys from begin to end some 100 ns, beside its body; a first
+ * ash_txn_alloc of a fresh record costs a malloc. Submitting never makes a system call but to wake
+ * a thread in ash_txn_poll_wait.
  *
  * Caveats
- *   A task that blocks (a read, a lock) keeps its worker from others. A task must come back: one
- *   that leaves by longjmp, or ends its thread, is never counted as run, and whoever waits for it
- *   does so for ever; errors are told through its argument. Joining runs other tasks on the stack
- *   of the one that joins, so deep nests of joins need deep stacks (.stack_bytes). At most 8
- *   threads from outside help at a time; others only wait.
+ *   A key that a body uses and has not declared is a data race. Memory from ash_txn_alloc is dead
+ *   after ash_txn_end. A program in which nobody polls or waits runs nothing. A body that waits
+ *   for another transaction would wait for ever: all calls that could do so give -EDEADLK there.
  *
- *   fork: the tasks of the parent are run in the parent. The child's copy of an executor is empty,
- *   its figures begin at 0, and it starts its workers again at its first use. In a child, a join of
- *   a group begun before the fork, and a loop that was under way, give -ECANCELED, and such a group
- *   is to be joined before it is used again; what the forking thread's own task goes on to do is as
- *   usual. Units in a gate stay, as a program's own counters
- *   would.
+ *   fork: the child's copy of a manager is empty. The parent's transactions are not run there;
+ *   those that were begun before the fork are dead: their submission gives -ECANCELED, they are
+ *   neither polled nor waited for, and ending them does nothing; the memory that they have stays.
+ *   A body, hook or `store` that forks has its child end (_exit, exec) before it returns.
  */
 #ifndef ASHLAR_TXN_H
 #define ASHLAR_TXN_H
 
+#include <ashlar/buf.h>
 #include <ashlar/config.h>
+#include <ashlar/exec.h>
+#include <ashlar/gate.h>
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-struct ash_exec;
-struct ash_gate;
+struct ash_txn;
+struct ash_txnmgr;
 
-/* ---- executors ---- */
+/* ---- managers ---- */
 
-enum {
-    ASH_EXEC_NO_THREADS = 1, /* of ash_exec_config: tasks are run by threads that wait, alone */
-    ASH_EXEC_CANCEL = 1      /* of ash_exec_shutdown */
+enum ash_txn_way {
+    ASH_TXN_ADAPTIVE, /* as measurements say */
+    ASH_TXN_SERIAL,   /* by the thread that polls, one after the other */
+    ASH_TXN_PARALLEL  /* with the executor, always */
 };
 
-struct ash_exec_config {
+struct ash_txnmgr_config {
     size_t struct_size;
-    const char *name;   /* of 1 to 31 printable characters; copied; NULL for "exec" */
-    unsigned queue;     /* tasks from outside that nobody has begun, at most; 0 for 8192 */
-    unsigned flags;     /* ASH_EXEC_NO_THREADS, with 0 workers */
-    size_t stack_bytes; /* of each worker; 0 for the system's default */
-};
-
-#define ASH_EXEC_CONFIG(...) ASH_CONFIG(struct ash_exec_config, __VA_ARGS__)
-
-/*
- * An executor of `workers` threads, at most 256; 0 for one on each processor that the process may
- * use. They take no signals. NULL and EINVAL, ENOMEM, or EAGAIN when a thread cannot be had.
- */
-struct ash_exec *ash_exec_create(unsigned workers, const struct ash_exec_config *config);
-
-/*
- * Runs all there is, ends the threads. Nobody uses it any more, and no task of it calls this: that
- * is reported, and aborts. NULL is fine.
- */
-void ash_exec_destroy(struct ash_exec *exec);
-
-/*
- * Lets nothing in from outside any more, where spawns are answered -ECANCELED, and waits until all
- * tasks and those they spawn have been run; with ASH_EXEC_CANCEL those not begun are dropped and
- * counted, and joins of their groups give -ECANCELED. 0; -EDEADLK in a task of the executor.
- */
-int ash_exec_shutdown(struct ash_exec *exec, unsigned flags);
-
-/*
- * Has fn(arg) run. 0; from outside -EAGAIN when the queue is full, which is an ordinary answer:
- * run it yourself, or wait; -ECANCELED after ash_exec_shutdown; in a task -ENOMEM when its deque
- * cannot grow. Whatever is not 0 means that it will not be run.
- */
-int ash_exec_spawn(struct ash_exec *exec, void (*fn)(void *arg), void *arg);
-
-/*
- * Tasks to be waited for together: the caller's memory, ASH_GROUP_INIT or zeroes at the beginning,
- * there until joined.
- */
-struct ash_group {
-    uint32_t ash_pending;
-    uint32_t ash_canceled;
-    uint32_t ash_generation;
-};
-
-#define ASH_GROUP_INIT                                                                             \
-    {                                                                                              \
-        0, 0, 0                                                                                    \
-    }
-
-/* The same as a part of the group. Tasks of the group may add to it, and who is going to join. */
-int ash_exec_spawn_in(struct ash_exec *exec, struct ash_group *group, void (*fn)(void *arg),
-                      void *arg);
-
-/*
- * Runs tasks until those of the group have been run, and the group is as new. One thread joins a
- * group at a time. 0, or -ECANCELED when some of them were dropped.
- */
-int ash_exec_join(struct ash_exec *exec, struct ash_group *group);
-
-/*
- * Calls fn(begin, end, arg) for parts of 0 to n that cover it once, `grain` long but for the last,
- * by this thread and workers, and returns when all is done. A `grain` of 0 makes 8 parts a thread;
- * parts of less than a microsecond are not worth it. 0, -ECANCELED after ash_exec_shutdown.
- */
-int ash_exec_for(struct ash_exec *exec, size_t n, size_t grain,
-                 void (*fn)(size_t begin, size_t end, void *arg), void *arg);
-
-/*
- * Runs tasks until there is a moment at which none is left: all spawned before the call, by this
- * thread or known to it, and all those that they spawned, have been run. While others go on
- * spawning that moment may not come. -EDEADLK in a task of the executor.
- */
-int ash_exec_drain(struct ash_exec *exec);
-
-/* spawned = run + canceled + pending, at rest exactly. */
-struct ash_exec_stats {
-    size_t struct_size;   /* set by the caller */
-    uint64_t workers;     /* threads */
-    uint64_t spawned;     /* tasks that came in */
-    uint64_t run;         /* that have been run */
-    uint64_t canceled;    /* that were dropped */
-    uint64_t pending;     /* that are under way or wait */
-    uint64_t rejected;    /* spawns for which the queue had no room; not in `spawned` */
-    uint64_t injected;    /* tasks taken from the queue */
-    uint64_t stolen;      /* taken from another thread's deque */
-    uint64_t parked;      /* times that a worker went to sleep */
-    uint64_t wakes;       /* system calls made to wake one */
-    uint64_t queue_bytes; /* of the queue and the deques */
-};
-
-/* Reads the figures. */
-int ash_exec_stats(const struct ash_exec *exec, struct ash_exec_stats *out);
-
-/* Writes them to the descriptor, with words: 0, -EINVAL or the errno of the failed write. */
-int ash_exec_dump(const struct ash_exec *exec, int fd);
-
-/* ---- gates ---- */
-
-/*
- * A gate bounds what is under way: units enter and leave, and there are never more than `limit`
- * inside. Past `high` it tells the program once, which may slow down those who ask; and again once
- * when it is down at `low`.
- */
-struct ash_gate_config {
-    size_t struct_size;
-    uint64_t limit; /* 1 to 2^32 - 1 */
-    uint64_t high;  /* tell when so many are inside; 0 for `limit` */
-    uint64_t low;   /* tell when so few are; below `high`; 0 for none at all */
+    const char *name;     /* of 1 to 31 printable characters; copied; NULL for "txns" */
+    unsigned limit;       /* begun and not ended, at most; 0 for 4096, up to 2^24 */
+    unsigned queue;       /* submitted and not begun to run; a power of two or rounded up to one;
+                             0 for `limit` */
+    unsigned keys;        /* of a transaction, read and written, at most; 0 for 16, up to 65536 */
+    enum ash_txn_way way; /* without an executor always ASH_TXN_SERIAL */
+    size_t arena_first;   /* bytes that arenas begin with; 0 for 1 KiB, at least 512 */
+    size_t arena_keep;    /* they begin with more where transactions need it, up to this, and keep
+                             that from one to the next; 0 for 32 KiB */
+    size_t arena_max;     /* bytes of an arena, at most; 0 for no bound */
     /*
-     * Called by the thread whose enter or leave it was; may use the gate. `is_high` takes turns
-     * beginning with 1; of two threads the calls may overlap. NULL: nobody is told.
+     * Makes transactions durable: called with those of a step that have committed and have records
+     * (ash_txn_record), in submit order, before any of the step is done. 0, or a negative errno:
+     * then all of the step that had committed, with records or without, are undone, the last one
+     * first, and come out with that status. What of their effects has no undo record stays. Never
+     * called twice at a time. NULL: nothing is to be stored.
      */
-    void (*mark)(struct ash_gate *gate, int is_high, void *user);
+    int (*store)(struct ash_txn *const *txns, unsigned n, void *user);
     void *user;
 };
 
-#define ASH_GATE_CONFIG(...) ASH_CONFIG(struct ash_gate_config, __VA_ARGS__)
-
-/* A gate; `name` as that of an executor, NULL for "gate". NULL and EINVAL or ENOMEM. */
-struct ash_gate *ash_gate_create(const char *name, const struct ash_gate_config *config);
-
-/* 0; -EBUSY while units are inside or threads wait, and nothing happens then. NULL is fine. */
-int ash_gate_destroy(struct ash_gate *gate);
+#define ASH_TXNMGR_CONFIG(...) ASH_CONFIG(struct ash_txnmgr_config, __VA_ARGS__)
 
 /*
- * Lets `n` units in, all or none, waiting for room `timeout_ns` nanoseconds at most: negative for
- * ever, 0 not at all. 0; -EAGAIN, when it does not wait; -ETIMEDOUT; -ECANCELED when the gate is
- * closed; -EINVAL for no units or more than the limit. Those that wait are not served in order.
- * Cost: one locked instruction, and a system call to wait.
+ * A manager that uses `exec`, which stays until it is destroyed; NULL: it does without. NULL and
+ * EINVAL, ENOMEM.
  */
-int ash_gate_enter(struct ash_gate *gate, uint64_t n, int64_t timeout_ns);
+struct ash_txnmgr *ash_txnmgr_create(struct ash_exec *exec, const struct ash_txnmgr_config *config);
 
 /*
- * `n` units leave. More than are inside is reported (`ashlar: gate NAME: 3 leave, 2 are inside`),
- * and aborts.
+ * Lets nothing begin or be submitted any more: that is answered -ECANCELED. What was submitted is
+ * run and comes out as usual; threads that wait for more are told. 0.
  */
-void ash_gate_leave(struct ash_gate *gate, uint64_t n);
+int ash_txnmgr_shutdown(struct ash_txnmgr *mgr);
 
-/* Lets nothing in any more, and tells those who wait. What is inside leaves as usual. */
-void ash_gate_close(struct ash_gate *gate);
+/*
+ * The same, and gives everything back: 0, or -EBUSY while there are transactions that have not
+ * ended; then the manager stays, shut down: poll, end them, and call it again. -EDEADLK in a body.
+ * No other thread uses the manager any more. NULL is fine.
+ */
+int ash_txnmgr_destroy(struct ash_txnmgr *mgr);
 
-struct ash_gate_stats {
-    size_t struct_size; /* set by the caller */
-    uint64_t limit;
-    uint64_t inside;   /* units */
-    uint64_t most;     /* that there ever were */
-    uint64_t entered;  /* units */
-    uint64_t refused;  /* calls answered -EAGAIN */
-    uint64_t waited;   /* calls that slept */
-    uint64_t timeouts; /* calls answered -ETIMEDOUT */
-    uint64_t highs;    /* times that `high` was reached */
+/* completed = committed + aborted + unstored. At rest all figures are exact. */
+struct ash_txnmgr_stats {
+    size_t struct_size;    /* set by the caller */
+    uint64_t limit;        /* of those in flight */
+    uint64_t in_flight;    /* begun and not ended */
+    uint64_t most;         /* that there ever were */
+    uint64_t queued;       /* submitted and not begun to run */
+    uint64_t begun;        /* in all */
+    uint64_t refused;      /* begins answered EAGAIN or ETIMEDOUT */
+    uint64_t completed;    /* were run, and are done */
+    uint64_t committed;    /* of those */
+    uint64_t aborted;      /* by their bodies */
+    uint64_t unstored;     /* committed, and undone because `store` failed */
+    uint64_t stored;       /* given to `store` */
+    uint64_t steps;        /* in which they were run */
+    uint64_t serial;       /* run by the polling thread alone */
+    uint64_t parallel;     /* run with the executor */
+    uint64_t record_bytes; /* of one transaction, without its arena */
+    uint64_t arena_bytes;  /* of all arenas, those that wait for the next one too */
+    uint64_t p50_ns;       /* from submission until done; of one in 16 */
+    uint64_t p99_ns;
+    uint64_t max_ns;
 };
 
-int ash_gate_stats(const struct ash_gate *gate, struct ash_gate_stats *out);
-int ash_gate_dump(const struct ash_gate *gate, int fd);
+/* Reads the figures. */
+int ash_txnmgr_stats(const struct ash_txnmgr *mgr, struct ash_txnmgr_stats *out);
+
+/* Writes them to the descriptor, with words: 0, -EINVAL or the errno of the failed write. */
+int ash_txnmgr_dump(const struct ash_txnmgr *mgr, int fd);
+
+/* ---- the way of a transaction ---- */
+
+/*
+ * Begins one. NULL and EAGAIN when `limit` of them are in flight, which is an ordinary answer: end
+ * some; ECANCELED after a shutdown; ENOMEM.
+ */
+struct ash_txn *ash_txn_begin(struct ash_txnmgr *mgr);
+
+/*
+ * The same, waiting until another thread ends one, for `timeout_ns` at most; negative for ever.
+ * NULL and ETIMEDOUT; EDEADLK in a body.
+ */
+struct ash_txn *ash_txn_begin_wait(struct ash_txnmgr *mgr, int64_t timeout_ns);
+
+/*
+ * Declares keys, any 64-bit numbers; calls add up. A key that is written need not be declared read
+ * as well, and one named twice is one. 0; -E2BIG when there are more than `keys`, and none of these
+ * was added; -EBUSY after the submission.
+ */
+int ash_txn_reads(struct ash_txn *txn, const uint64_t *keys, unsigned n);
+int ash_txn_writes(struct ash_txn *txn, const uint64_t *keys, unsigned n);
+
+/*
+ * A key for something that has a name: a hash of `len` bytes, the same in every process. Two names
+ * with the same key are as one: one waits for the other, and nothing is wrong.
+ */
+uint64_t ash_txn_key(const void *bytes, size_t len);
+
+/*
+ * Submits it: its body will be called with `txn` and `arg`. 0; -EAGAIN when the queue is full,
+ * -ECANCELED after a shutdown, and in both cases it is as before; -EBUSY when it was submitted
+ * before; -EDEADLK in a body of this manager.
+ */
+int ash_txn_submit(struct ash_txn *txn, int (*body)(struct ash_txn *txn, void *arg), void *arg);
+
+/*
+ * Runs what was submitted, if nobody else does at the moment, and takes up to `max` done ones out,
+ * in submit order: how many. Those that a thread waits for, or has waited for, do not come out
+ * here. 0 also in a body or hook. Never sleeps, but bodies take their time.
+ */
+unsigned ash_txn_poll_batch(struct ash_txnmgr *mgr, struct ash_txn **out, unsigned max);
+
+/*
+ * The same, waiting for `timeout_ns` at most until there is one; negative for ever. 0 also when the
+ * manager is shut down and nothing more will be done.
+ */
+unsigned ash_txn_poll_wait(struct ash_txnmgr *mgr, struct ash_txn **out, unsigned max,
+                           int64_t timeout_ns);
+
+/*
+ * Waits until this one is done, and runs what was submitted meanwhile, if nobody else does: 0;
+ * -ETIMEDOUT, and it may be polled again; -EINVAL when it was not submitted; -EDEADLK in a body.
+ */
+int ash_txn_wait(struct ash_txn *txn, int64_t timeout_ns);
+
+/*
+ * -EINPROGRESS until it is done; then 0 when it has committed, or the errno with which its body
+ * aborted (-EINVAL if that returned a positive number) or `store` failed.
+ */
+int ash_txn_status(const struct ash_txn *txn);
+
+/* What it was submitted with; NULL before. */
+void *ash_txn_arg(const struct ash_txn *txn);
+
+/*
+ * Gives it back with all that it holds. Before the submission: it is abandoned, which is an abort,
+ * undone here with its hooks called. Between submission and being done, and when it was given back
+ * already, it is reported (`ashlar: txns bank: end of transaction 0x..., which has ended`), and the
+ * process aborted; with ASHLAR_ON_ERROR=warn nothing is done. NULL is fine.
+ */
+void ash_txn_end(struct ash_txn *txn);
+
+/* ---- in a transaction: until it is submitted, and in its body; else EBUSY ---- */
+
+/* Memory from its arena, aligned to 16 bytes, not zeroed. NULL and ENOMEM, EBUSY. */
+void *ash_txn_alloc(struct ash_txn *txn, size_t n);
+
+/*
+ * Takes a value of a buf over, without copying its bytes, and drops it when the transaction ends.
+ * The value is the transaction's from then on, the bytes are the program's to use. 0, or -ENOMEM,
+ * -EBUSY: it still is the program's.
+ */
+int ash_txn_attach(struct ash_txn *txn, struct ash_buf buf);
+
+/*
+ * Gives bytes to be stored with its effects, which stay where they are, in its arena, in attached
+ * bufs or elsewhere, until it ends. 0, -ENOMEM, -EBUSY.
+ */
+int ash_txn_record(struct ash_txn *txn, const void *data, size_t n);
+
+/* What was given, in order, for `store`. 0, or -EINVAL. */
+int ash_txn_records(const struct ash_txn *txn, const struct iovec **iov, unsigned *count);
+
+/* Has fn(arg) called when it aborts; what was said last is undone first. 0, -ENOMEM, -EBUSY. */
+int ash_txn_undo(struct ash_txn *txn, void (*fn)(void *arg), void *arg);
+
+/* Keeps what is in the `n` bytes at `where`, to be put back if it aborts. 0, -ENOMEM, -EBUSY. */
+int ash_txn_save(struct ash_txn *txn, void *where, size_t n);
+
+/*
+ * Has fn called by the thread that runs the step, when all of the step were run and stored, in
+ * submit order, those of a transaction in the order of the calls. A hook may begin and submit
+ * other transactions. 0, -ENOMEM, -EBUSY.
+ */
+int ash_txn_on_commit(struct ash_txn *txn, void (*fn)(struct ash_txn *txn, void *arg), void *arg);
+int ash_txn_on_abort(struct ash_txn *txn, void (*fn)(struct ash_txn *txn, void *arg), void *arg);
+
+/* Names the present point: its number, from 0 on, or -ENOMEM, -EBUSY. */
+int ash_txn_savepoint(struct ash_txn *txn);
+
+/*
+ * Goes back to it: what was said to be undone since is, what was allocated, attached, recorded and
+ * hooked since is gone; keys stay. The savepoint remains, those named after it do not. 0; -EINVAL
+ * when there is no such savepoint, -EBUSY.
+ */
+int ash_txn_rollback_to(struct ash_txn *txn, int savepoint);
 
 #ifdef __cplusplus
 }

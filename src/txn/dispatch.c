@@ -12,6 +12,7 @@ enum {
     BATCH_NS = 4000,
     BODY_LEAST = 150,   /* ns: below, the dispatcher's own work is as long as a body */
     SLICE_SERIAL = 512, /* transactions that are timed together */
+    SLICE_LEAST = 64,   /* fewer are not: the clock would take longer than they do */
     SLICE_PARALLEL = 8192,
     SLICE_TRIAL = 1024,
     PROBE = 64,
@@ -174,12 +175,12 @@ static size_t schedule(struct dispatch *d, struct dispatch_txn *const *txns, siz
 
 /*
  * Runs all it can give a place to, and returns how many; fewer than n for want of memory. It owns
- * the place `w` of the executor.
+ * the place `w` of the executor; NULL: it only hands out.
  */
 static size_t run_parallel(struct dispatch *d, struct worker *w, struct dispatch_txn *const *txns,
                            size_t n)
 {
-    size_t i = 0;
+    size_t i = d->started;
     unsigned workers = d->exec->workers, enough = 2 * workers + 1;
     bool memory = true;
     while ((memory && i < n) || d->in_flight != 0) {
@@ -192,7 +193,7 @@ static size_t run_parallel(struct dispatch *d, struct worker *w, struct dispatch
             i += count;
         } else if (d->open != NULL && d->outstanding < workers) {
             batch_flush(d);
-        } else if (!exec_help(w)) {
+        } else if (w == NULL || !exec_help(w)) {
             if (d->open != NULL)
                 batch_flush(d);
             else if (more)
@@ -203,6 +204,7 @@ static size_t run_parallel(struct dispatch *d, struct worker *w, struct dispatch
     }
     ash_exec_join(d->exec, &d->group);
     d->count[DISPATCH_PARALLEL] += i;
+    d->started = 0;
     return i;
 }
 
@@ -261,10 +263,18 @@ static bool trial_due(struct dispatch *d)
     return d->until_trial == 0 || --d->until_trial == 0;
 }
 
+/* In PARALLEL: whether SERIAL may be faster now. */
+static bool serial_due(const struct dispatch *d)
+{
+    return !d->forced &&
+           (d->until_trial == 0 || d->ns[DISPATCH_PARALLEL] > d->ns[DISPATCH_SERIAL]);
+}
+
 static size_t slice_run(struct dispatch *d, struct worker *w, enum dispatch_way way,
                         struct dispatch_txn *const *txns, size_t n, bool fresh)
 {
-    uint64_t begin = os_clock_ns();
+    uint64_t begin = os_clock_ns() - d->started_ns;
+    d->started_ns = 0;
     if (way == DISPATCH_SERIAL)
         run_serial(d, txns, n);
     else
@@ -285,6 +295,10 @@ static size_t slice(struct dispatch *d, struct worker *w, struct dispatch_txn *c
 {
     double serial = d->ns[DISPATCH_SERIAL];
     size_t ran;
+    if (d->started != 0) {
+        d->until_trial -= d->until_trial != 0;
+        return slice_run(d, w, DISPATCH_PARALLEL, txns, n, false);
+    }
     if (d->forced || w == NULL)
         return slice_run(d, w, w == NULL ? DISPATCH_SERIAL : d->way, txns, n, false);
     if (d->way == DISPATCH_SERIAL) {
@@ -312,7 +326,7 @@ static size_t slice(struct dispatch *d, struct worker *w, struct dispatch_txn *c
         }
         return ran;
     }
-    if (d->until_trial == 0 || d->ns[DISPATCH_PARALLEL] > serial) { /* SERIAL may be faster now */
+    if (serial_due(d)) {
         ran = slice_run(d, w, DISPATCH_SERIAL, txns, size_min(n, SLICE_SERIAL / 4), true);
         d->until_trial = LOOK_AGAIN;
         if (d->ns[DISPATCH_PARALLEL] > 0.95 * d->ns[DISPATCH_SERIAL]) {
@@ -326,11 +340,31 @@ static size_t slice(struct dispatch *d, struct worker *w, struct dispatch_txn *c
     return slice_run(d, w, DISPATCH_PARALLEL, txns, size_min(n, SLICE_PARALLEL), false);
 }
 
+bool dispatch_start(struct dispatch *d, struct dispatch_txn *const *txns, size_t n)
+{
+    struct worker *w = NULL;
+    if (d->way != DISPATCH_PARALLEL || d->exec == NULL || d->exec->workers == 0 || serial_due(d))
+        return false;
+    uint64_t begin = os_clock_ns();
+    bool entered = exec_guest_enter(d->exec, &w);
+    d->started = schedule(d, txns, n);
+    if (d->open != NULL)
+        batch_flush(d);
+    if (entered)
+        exec_guest_leave(w);
+    d->started_ns = os_clock_ns() - begin;
+    return d->started != 0;
+}
+
 int dispatch_run(struct dispatch *d, struct dispatch_txn *const *txns, size_t n, size_t *done)
 {
     struct worker *w = NULL;
-    bool entered = d->exec != NULL && exec_guest_enter(d->exec, &w);
     size_t at = 0, ran = 1;
+    if (n < SLICE_LEAST && d->way == DISPATCH_SERIAL) {
+        run_serial(d, txns, n);
+        at = n;
+    }
+    bool entered = at < n && d->exec != NULL && exec_guest_enter(d->exec, &w);
     while (at < n && ran != 0)
         at += ran = slice(d, w, txns + at, n - at);
     if (entered)

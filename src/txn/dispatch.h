@@ -16,6 +16,9 @@
  *     way of `done` to the dispatcher, and from there with the batch.
  *  3. At most WINDOW transactions have a place at a time: their keys' records stay in the cache.
  *
+ *  4. Between dispatch_start and dispatch_run the calling thread does something else, while others
+ *     run what was handed out. What is timed is the time of the calling thread.
+ *
  * Deciding: slices of transactions are timed as they run. From SERIAL, a trial of PARALLEL is made
  * when bodies take BODY_LEAST at least, and of the first PROBE transactions, which are scheduled,
  * more than one in PROBE_READY is ready: that needs no thread and costs some microseconds when it
@@ -63,11 +66,13 @@ struct dispatch {
     unsigned in_flight;     /* transactions that have a place */
     unsigned outstanding;   /* batches that were handed out and are not back */
     unsigned batch_size;    /* transactions that fill a batch */
+    size_t started;         /* transactions of the next dispatch_run that have a place already */
     /* What was measured. */
     bool forced;                   /* the way is given, for tests and benchmarks */
     enum dispatch_way way;         /* of the next slice */
     double ns[DISPATCH_WAYS];      /* a transaction, the last slices; 0: not known */
     double tried_ns;               /* SERIAL's when a trial was made last */
+    uint64_t started_ns;           /* the time that dispatch_start took */
     unsigned until_trial;          /* slices */
     unsigned trial_again;          /* slices from a trial that fails to the next */
     uint64_t count[DISPATCH_WAYS]; /* transactions */
@@ -87,6 +92,12 @@ void dispatch_fini(struct dispatch *d);
  * room for all its keys. 0; -ENOMEM when those from *done on have not been run, for want of memory.
  */
 int dispatch_run(struct dispatch *d, struct dispatch_txn *const *txns, size_t n, size_t *done);
+
+/*
+ * If the way is PARALLEL, hands out as many of them as can be at once, and returns: true. The next
+ * call is dispatch_run with the same ones; meanwhile the caller's thread is free for other things.
+ */
+bool dispatch_start(struct dispatch *d, struct dispatch_txn *const *txns, size_t n);
 
 /* Keeps to one way from now on, or goes back to deciding (DISPATCH_WAYS). */
 void dispatch_force(struct dispatch *d, enum dispatch_way way);

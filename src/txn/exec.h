@@ -24,7 +24,7 @@
 #ifndef ASH_EXEC_H
 #define ASH_EXEC_H
 
-#include "ashlar/txn.h"
+#include "ashlar/exec.h"
 #include "base/name.h"
 #include "os/os_fork.h"
 #include "os/os_lock.h"
@@ -66,6 +66,7 @@ struct ash_exec {
     size_t stack_bytes;      /* const: of the threads; 0 is the system's */
     struct park_slot *slots; /* const: the memory of `parking` */
     char name[NAME_CAP];     /* const */
+    struct shown *shown;     /* const; NULL: there was no memory for it */
     struct inject inject;
     struct parking parking;
     /* Read by all, seldom written. */

@@ -8,6 +8,7 @@
 #include "os/check.h"
 #include "os/os_file.h"
 #include "txn/exec.h"
+#include "vm/shown.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -125,6 +126,83 @@ static void fork_release(struct os_fork *self, bool child)
     os_unlock(&e->lock);
 }
 
+/* ---- figures ---- */
+
+ASH_API int ash_exec_stats(const struct ash_exec *e, struct ash_exec_stats *out)
+{
+    if (e == NULL || out == NULL || out->struct_size < sizeof *out)
+        return -EINVAL;
+    *out = (struct ash_exec_stats){.struct_size = out->struct_size, .workers = e->workers};
+    out->rejected = load_relaxed(&e->rejected);
+    out->wakes = load_relaxed(&e->parking.wakes);
+    for (unsigned i = 0; i < all_of(e); i++) {
+        const struct worker *w = &e->worker[i];
+        out->run += load_acquire(&w->run); /* before what was spawned; pairs with task_run */
+        out->canceled += load_relaxed(&w->canceled);
+        out->stolen += load_relaxed(&w->stolen);
+        out->injected += load_relaxed(&w->injected);
+        out->parked += load_relaxed(&w->parked);
+        out->queue_bytes += deque_bytes(&w->deque);
+    }
+    for (unsigned i = 0; i < all_of(e); i++)
+        out->spawned += load_relaxed(&e->worker[i].spawned);
+    out->spawned += load_relaxed(&e->inject.tail);
+    out->pending = out->spawned - out->run;
+    out->run -= out->canceled;
+    out->queue_bytes += (e->inject.mask + 1) * sizeof(struct inject_cell);
+    return 0;
+}
+
+static int write_fd(void *ctx, const char *s, size_t n)
+{
+    return os_write_all(*(int *)ctx, s, n);
+}
+
+ASH_API int ash_exec_dump(const struct ash_exec *e, int fd)
+{
+    struct ash_exec_stats s = {.struct_size = sizeof s};
+    int status = ash_exec_stats(e, &s);
+    if (status != 0)
+        return status;
+    char buf[1024], bytes[16];
+    struct fmt f;
+    fmt_bytes_text(bytes, s.queue_bytes);
+    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    fmt_printf(&f, "exec %s: %ju workers, queues of %s\n", e->name, s.workers, bytes);
+    fmt_printf(&f, "  spawned %ju  run %ju  pending %ju  canceled %ju  rejected %ju\n", s.spawned,
+               s.run, s.pending, s.canceled, s.rejected);
+    fmt_printf(&f, "  stolen %ju  injected %ju  parked %ju  wakes %ju\n", s.stolen, s.injected,
+               s.parked, s.wakes);
+    return fmt_end(&f);
+}
+
+/* The figures of struct ash_exec_stats, all of them and in its order. */
+static const struct ash_stats_column columns[] = {
+    SHOWN_COLUMN("workers", GAUGE, COUNT, "Threads."),
+    SHOWN_COLUMN("spawned", COUNTER, COUNT, "Tasks that came in."),
+    SHOWN_COLUMN("run", COUNTER, COUNT, "Tasks that have been run."),
+    SHOWN_COLUMN("canceled", COUNTER, COUNT, "Tasks that were dropped."),
+    SHOWN_COLUMN("pending", GAUGE, COUNT, "Tasks that are under way or wait."),
+    SHOWN_COLUMN("rejected", COUNTER, COUNT, "Spawns for which the queue had no room."),
+    SHOWN_COLUMN("injected", COUNTER, COUNT, "Tasks taken from the queue."),
+    SHOWN_COLUMN("stolen", COUNTER, COUNT, "Tasks taken from another thread's deque."),
+    SHOWN_COLUMN("parked", COUNTER, COUNT, "Times that a worker went to sleep."),
+    SHOWN_COLUMN("wakes", COUNTER, COUNT, "System calls made to wake one."),
+    SHOWN_COLUMN("queue_bytes", GAUGE, BYTES, "The queue and the deques."),
+};
+_Static_assert(sizeof(struct ash_exec_stats) - offsetof(struct ash_exec_stats, workers) ==
+                   ASH_COUNT(columns) * sizeof(uint64_t),
+               "the columns are the figures");
+
+static void read_values(const void *exec, uint64_t *values)
+{
+    struct ash_exec_stats s = {.struct_size = sizeof s};
+    ash_exec_stats(exec, &s);
+    memcpy(values, &s.workers, ASH_COUNT(columns) * sizeof *values);
+}
+
+SHOWN_KIND(kind, "execs", "exec", columns, read_values)
+
 /* ---- beginning and end ---- */
 
 static unsigned processors(void)
@@ -214,8 +292,10 @@ ASH_API struct ash_exec *ash_exec_create(unsigned workers, const struct ash_exec
             os_fork_remove(&e->fork);
         }
     }
-    if (status == 0)
+    if (status == 0) {
+        e->shown = shown_open(&kind, e->name, e);
         return e;
+    }
     if (e != NULL)
         exec_free(e);
     errno = -status;
@@ -243,55 +323,6 @@ ASH_API void ash_exec_destroy(struct ash_exec *e)
     threads_stop(e);
     ash_exec_drain(e); /* what came in while it was being closed */
     os_fork_remove(&e->fork);
-    exec_free(e);
-}
-
-/* ---- figures ---- */
-
-ASH_API int ash_exec_stats(const struct ash_exec *e, struct ash_exec_stats *out)
-{
-    if (e == NULL || out == NULL || out->struct_size < sizeof *out)
-        return -EINVAL;
-    *out = (struct ash_exec_stats){.struct_size = out->struct_size, .workers = e->workers};
-    out->rejected = load_relaxed(&e->rejected);
-    out->wakes = load_relaxed(&e->parking.wakes);
-    for (unsigned i = 0; i < all_of(e); i++) {
-        const struct worker *w = &e->worker[i];
-        out->run += load_acquire(&w->run); /* before what was spawned; pairs with task_run */
-        out->canceled += load_relaxed(&w->canceled);
-        out->stolen += load_relaxed(&w->stolen);
-        out->injected += load_relaxed(&w->injected);
-        out->parked += load_relaxed(&w->parked);
-        out->queue_bytes += deque_bytes(&w->deque);
-    }
-    for (unsigned i = 0; i < all_of(e); i++)
-        out->spawned += load_relaxed(&e->worker[i].spawned);
-    out->spawned += load_relaxed(&e->inject.tail);
-    out->pending = out->spawned - out->run;
-    out->run -= out->canceled;
-    out->queue_bytes += (e->inject.mask + 1) * sizeof(struct inject_cell);
-    return 0;
-}
-
-static int write_fd(void *ctx, const char *s, size_t n)
-{
-    return os_write_all(*(int *)ctx, s, n);
-}
-
-ASH_API int ash_exec_dump(const struct ash_exec *e, int fd)
-{
-    struct ash_exec_stats s = {.struct_size = sizeof s};
-    int status = ash_exec_stats(e, &s);
-    if (status != 0)
-        return status;
-    char buf[1024], bytes[16];
-    struct fmt f;
-    fmt_bytes_text(bytes, s.queue_bytes);
-    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
-    fmt_printf(&f, "exec %s: %ju workers, queues of %s\n", e->name, s.workers, bytes);
-    fmt_printf(&f, "  spawned %ju  run %ju  pending %ju  canceled %ju  rejected %ju\n", s.spawned,
-               s.run, s.pending, s.canceled, s.rejected);
-    fmt_printf(&f, "  stolen %ju  injected %ju  parked %ju  wakes %ju\n", s.stolen, s.injected,
-               s.parked, s.wakes);
-    return fmt_end(&f);
+    if (shown_close(e->shown))
+        exec_free(e);
 }

@@ -1,5 +1,5 @@
 /*
- * Gates (ashlar/txn.h): everything that decides is in one word, so each decision is one compare-
+ * Gates (ashlar/gate.h): everything that decides is in one word, so each decision is one compare-
  * and-swap: how many units are inside, how many threads wait, whether `high` was reached, whether
  * it is closed.
  *
@@ -17,7 +17,6 @@
  * enter would have to look at it.
  */
 #include "ashlar/malloc.h"
-#include "ashlar/txn.h"
 #include "base/atomic.h"
 #include "base/config.h"
 #include "base/fmt.h"
@@ -26,6 +25,8 @@
 #include "os/os_clock.h"
 #include "os/os_file.h"
 #include "os/os_wait.h"
+#include "txn/gate.h"
+#include "vm/shown.h"
 #include "vm/tally.h"
 
 #include <errno.h>
@@ -44,6 +45,7 @@ enum { COUNT_ENTERED, COUNT_REFUSED, COUNT_WAITED, COUNT_TIMEOUT };
 struct ash_gate {
     struct ash_gate_config config;            /* const, defaults filled in */
     char name[NAME_CAP];                      /* const */
+    struct shown *shown;                      /* const; NULL: there was no memory for it */
     ASH_LINE_ALIGNED _Atomic(uint64_t) word;  /* atomic: see above */
     ASH_LINE_ALIGNED _Atomic(uint32_t) event; /* atomic: changes before sleepers are woken */
     _Atomic(uint64_t) most, highs;            /* atomic: counters, several writers */
@@ -99,18 +101,9 @@ static void waiter_leave(struct ash_gate *g, uint64_t seen)
     while (!cas_relaxed(&g->word, &seen, next));
 }
 
-static int64_t time_left(int64_t until)
-{
-    if (until < 0)
-        return -1;
-    int64_t now = (int64_t)os_clock_ns();
-    return now < until ? until - now : 0;
-}
-
 static ASH_NOINLINE int enter_wait(struct ash_gate *g, uint64_t n, uint64_t seen, int64_t timeout)
 {
-    int64_t now = timeout < 0 ? 0 : (int64_t)os_clock_ns();
-    int64_t until = timeout < 0 || timeout > INT64_MAX - now ? -1 : now + timeout;
+    int64_t until = os_until(timeout);
     int status;
     while (!cas_relaxed(&g->word, &seen, (seen + WAITER) | (n > 1 ? WIDE : 0)))
         ;
@@ -121,7 +114,7 @@ static ASH_NOINLINE int enter_wait(struct ash_gate *g, uint64_t n, uint64_t seen
         status = try_enter(g, n, WAITER, &seen);
         if (status == 0)
             return 0;
-        int64_t left = time_left(until);
+        int64_t left = os_left(until);
         if (status != -EAGAIN || left == 0)
             break;
         os_wait(&g->event, event, left);
@@ -171,41 +164,6 @@ ASH_API void ash_gate_close(struct ash_gate *g)
     gate_wake(g, UINT_MAX);
 }
 
-/* ---- life ---- */
-
-ASH_API struct ash_gate *ash_gate_create(const char *name, const struct ash_gate_config *config)
-{
-    struct ash_gate_config read;
-    char copy[NAME_CAP];
-    bool good = config_read(&read, sizeof read, config, offsetof(struct ash_gate_config, high)) &&
-                name_read(copy, name, "gate");
-    if (good && read.high == 0)
-        read.high = read.limit;
-    if (!good || read.limit == 0 || read.limit > UINT32_MAX || read.high > read.limit ||
-        read.low >= read.high) {
-        errno = EINVAL;
-        return NULL;
-    }
-    struct ash_gate *g = ash_aligned_alloc(ASH_CACHE_LINE, sizeof *g);
-    if (g == NULL)
-        return NULL;
-    memset(g, 0, sizeof *g);
-    g->config = read;
-    memcpy(g->name, copy, sizeof copy);
-    return g;
-}
-
-ASH_API int ash_gate_destroy(struct ash_gate *g)
-{
-    if (g == NULL)
-        return 0;
-    uint64_t word = load_acquire(&g->word); /* the last leave; pairs with ash_gate_leave */
-    if (UNITS(word) != 0 || WAITERS(word) != 0)
-        return -EBUSY;
-    ash_free(g);
-    return 0;
-}
-
 /* ---- figures ---- */
 
 ASH_API int ash_gate_stats(const struct ash_gate *g, struct ash_gate_stats *out)
@@ -238,4 +196,73 @@ ASH_API int ash_gate_dump(const struct ash_gate *g, int fd)
                         g->name, s.inside, s.limit, s.most, s.entered, s.refused, s.waited,
                         s.timeouts, s.highs);
     return os_write_all(fd, line, n);
+}
+
+/* The figures of struct ash_gate_stats, all of them and in its order. */
+static const struct ash_stats_column columns[] = {
+    SHOWN_COLUMN("limit", GAUGE, COUNT, "Units that may be inside."),
+    SHOWN_COLUMN("inside", GAUGE, COUNT, "Units inside."),
+    SHOWN_COLUMN("most", GAUGE, COUNT, "The most there ever were."),
+    SHOWN_COLUMN("entered", COUNTER, COUNT, "Units that entered."),
+    SHOWN_COLUMN("refused", COUNTER, COUNT, "Calls that found no room."),
+    SHOWN_COLUMN("waited", COUNTER, COUNT, "Calls that slept."),
+    SHOWN_COLUMN("timeouts", COUNTER, COUNT, "And found no room in time."),
+    SHOWN_COLUMN("highs", COUNTER, COUNT, "Times that the high mark was reached."),
+};
+_Static_assert(sizeof(struct ash_gate_stats) - offsetof(struct ash_gate_stats, limit) ==
+                   ASH_COUNT(columns) * sizeof(uint64_t),
+               "the columns are the figures");
+
+static void read_values(const void *gate, uint64_t *values)
+{
+    struct ash_gate_stats s = {.struct_size = sizeof s};
+    ash_gate_stats(gate, &s);
+    memcpy(values, &s.limit, ASH_COUNT(columns) * sizeof *values);
+}
+
+SHOWN_KIND(kind, "gates", "gate", columns, read_values)
+
+/* ---- life ---- */
+
+ASH_API struct ash_gate *ash_gate_create(const char *name, const struct ash_gate_config *config)
+{
+    struct ash_gate_config read;
+    char copy[NAME_CAP];
+    bool good = config_read(&read, sizeof read, config, offsetof(struct ash_gate_config, high)) &&
+                name_read(copy, name, "gate");
+    if (good && read.high == 0)
+        read.high = read.limit;
+    if (!good || read.limit == 0 || read.limit > UINT32_MAX || read.high > read.limit ||
+        read.low >= read.high) {
+        errno = EINVAL;
+        return NULL;
+    }
+    struct ash_gate *g = ash_aligned_alloc(ASH_CACHE_LINE, sizeof *g);
+    if (g == NULL)
+        return NULL;
+    memset(g, 0, sizeof *g);
+    g->config = read;
+    memcpy(g->name, copy, sizeof copy);
+    g->shown = shown_open(&kind, g->name, g);
+    return g;
+}
+
+ASH_API int ash_gate_destroy(struct ash_gate *g)
+{
+    if (g == NULL)
+        return 0;
+    uint64_t word = load_acquire(&g->word); /* the last leave; pairs with ash_gate_leave */
+    if (UNITS(word) != 0 || WAITERS(word) != 0)
+        return -EBUSY;
+    if (shown_close(g->shown))
+        ash_free(g);
+    return 0;
+}
+
+void gate_forget(struct ash_gate *g)
+{
+    store_relaxed(&g->word, load_relaxed(&g->word) & CLOSED);
+    store_relaxed(&g->most, 0);
+    store_relaxed(&g->highs, 0);
+    memset(&g->tally, 0, sizeof g->tally);
 }

@@ -4,33 +4,13 @@
 
 #include <string.h>
 
-enum { LEAST_SHIFT = 5 }; /* the first bucket ends at 32 ns */
-
-/* ---- durations: two buckets for each doubling ---- */
-
-static unsigned bucket_of(uint64_t ns)
-{
-    if (ns < (uint64_t)1 << LEAST_SHIFT)
-        return 0;
-    unsigned log = 63 - (unsigned)__builtin_clzll(ns);
-    unsigned bucket = 1 + 2 * (log - LEAST_SHIFT) + (unsigned)(ns >> (log - 1) & 1);
-    return (unsigned)size_min(bucket, VMTIME_BUCKETS - 1);
-}
-
-/* Where the bucket ends. */
-static uint64_t bucket_end(unsigned bucket)
-{
-    if (bucket == 0)
-        return (uint64_t)1 << LEAST_SHIFT;
-    unsigned log = LEAST_SHIFT + (bucket - 1) / 2, half = (bucket - 1) % 2;
-    return ((uint64_t)1 << log) + ((uint64_t)(half + 1) << (log - 1));
-}
+/* ---- durations ---- */
 
 void vmcount_time(struct vmcounts *c, struct vmworker *w, enum vmtime which, uint64_t ns,
                   uint64_t weight)
 {
     struct vmtimes *t = &w->time[which];
-    vmcount_raise(c, w, &t->bucket[bucket_of(ns)], weight);
+    vmcount_raise(c, w, &t->bucket[times_bucket(ns)], weight);
     vmcount_raise(c, w, &t->total, ns * weight);
     atomic_max(&t->most, ns);
 }
@@ -72,36 +52,25 @@ static uint64_t count_of(const struct vmcounts *c, unsigned from, unsigned to, e
     return sum;
 }
 
-/* The end of the bucket in which the part of `percent` of all durations ends. */
-static uint64_t percentile(const uint64_t bucket[VMTIME_BUCKETS], const struct ash_vm_time *t,
-                           unsigned percent)
-{
-    uint64_t seen = 0, rank = (t->count * percent + 99) / 100;
-    for (unsigned i = 0; i < VMTIME_BUCKETS; i++)
-        if ((seen += bucket[i]) >= rank)
-            return size_min(bucket_end(i), t->max_ns);
-    return t->max_ns;
-}
-
 static struct ash_vm_time time_of(const struct vmcounts *c, unsigned from, unsigned to,
                                   enum vmtime which)
 {
     struct ash_vm_time out = {.count = 0};
-    uint64_t bucket[VMTIME_BUCKETS] = {0};
+    uint64_t bucket[TIMES_BUCKETS] = {0};
     for (unsigned i = from; i <= to; i++) {
         const struct vmworker *w = record_of(c, i);
         if (w == NULL)
             continue;
         out.total_ns += load_relaxed(&w->time[which].total);
         out.max_ns = size_max(out.max_ns, load_relaxed(&w->time[which].most));
-        for (unsigned b = 0; b < VMTIME_BUCKETS; b++) {
+        for (unsigned b = 0; b < TIMES_BUCKETS; b++) {
             uint64_t n = load_relaxed(&w->time[which].bucket[b]);
             bucket[b] += n;
             out.count += n;
         }
     }
-    out.p50_ns = percentile(bucket, &out, 50);
-    out.p99_ns = percentile(bucket, &out, 99);
+    out.p50_ns = times_percentile(bucket, out.count, out.max_ns, 50);
+    out.p99_ns = times_percentile(bucket, out.count, out.max_ns, 99);
     return out;
 }
 

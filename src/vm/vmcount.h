@@ -10,6 +10,7 @@
 
 #include "ashlar/vmpool.h"
 #include "vm/tally.h"
+#include "vm/times.h"
 
 enum vmcount {
     VMCOUNT_ACQUIRE,
@@ -32,12 +33,12 @@ enum vmcount {
 
 enum vmtime { VMTIME_CREATE, VMTIME_ACQUIRE, VMTIME_RESET, VMTIME_RELEASE, VMTIMES };
 
-enum { VMTIME_BUCKETS = 64, VMTIME_SAMPLE = 16 };
+enum { VMTIME_SAMPLE = 16 };
 
 /* All atomic: the worker writes, anyone reads. */
 struct vmtimes {
     _Atomic(uint64_t) total, most;
-    _Atomic(uint64_t) bucket[VMTIME_BUCKETS];
+    _Atomic(uint64_t) bucket[TIMES_BUCKETS];
 };
 
 struct vmworker {

@@ -401,7 +401,10 @@ static void test_shutdown(void)
 
 /* ---- forks ---- */
 
-/* The thread sanitizer ends a child that starts threads. */
+/*
+ * The thread sanitizer ends a child that starts threads; told not to (die_after_fork=0), it ends when one of them gets the
+ * stack, and so the identity, of a thread that vanished in the fork.
+ */
 #ifdef __SANITIZE_THREAD__
 enum { CHILDREN_START_THREADS = 0 };
 #else

@@ -1,11 +1,15 @@
 /*
- * Scenarios of the executor's parts. A task's argument is the address of a word that its spawner has written; who runs it
+ * Scenarios of the executor's parts, and of who drives a manager of transactions. A task's argument is the address of a word that its spawner has written; who runs it
  * writes to it, so a task that is seen too early, or is given to two, is a data race; at the end none may be lost.
  */
 #include "scenario.h"
 
+#include "pool/ring.h"
+#include "txn/drive.h"
 #include "txn/inject.h"
 #include "txn/park.h"
+
+#include <string.h>
 
 enum { TASKS = 6, CELLS = 2 };
 
@@ -310,6 +314,83 @@ static void check_park(void)
     model_require(!park_any_idle(&parking), "one is said to be idle");
 }
 
+/* ---- driving: each thread hands in what it wants, and waits until it, or another for it, has done it ---- */
+
+static struct drive drive;
+static struct ash_ring ring;
+static struct ring_cell cells[4];
+static unsigned done_count;                 /* the driver's */
+static _Atomic(uint32_t) finished[THREADS]; /* atomic: publishes what the driver has written */
+
+static void setup_drive(void)
+{
+    drive = (struct drive){.driving = 0};
+    memset(cells, 0, sizeof cells);
+    ring_init(&ring, 2, ASH_MPSC, cells);
+    model_name(&drive.driving, "driving");
+    model_name(&drive.sleepers, "sleepers");
+    model_name(&drive.event, "drive.event");
+    model_name(&ring.tail, "tail");
+    model_name(&ring.head, "head");
+    done_count = 0;
+    for (int k = 0; k < THREADS; k++) {
+        data[k] = 0;
+        store_relaxed(&finished[k], 0);
+    }
+}
+
+/* Does all there is; how many that were. */
+static unsigned do_all(void)
+{
+    void *word;
+    unsigned n = 0;
+    for (; ring_pop(&ring, &word, 1) != 0; n++) {
+        model_require(++*(unsigned *)word == 2, "taken before it was written, or twice");
+        done_count++;
+        store_release(&finished[(unsigned *)word - data], 1);
+    }
+    return n;
+}
+
+/* As ash_txn_submit and wait_for of txn/txnmgr.c. */
+static void want_and_wait(void)
+{
+    unsigned self = (unsigned)model_self();
+    void *word = &data[self];
+    data[self] = 1;
+    model_require(ring_push(&ring, &word, 1) == 1, "no room");
+    while (load_relaxed(&finished[self]) == 0) {
+        if (drive_enter(&drive)) {
+            while (load_relaxed(&finished[self]) == 0)
+                if (do_all() == 0)
+                    ring_wait(&ring, -1);
+            drive_leave(&drive);
+        } else {
+            uint32_t event = drive_watch(&drive);
+            drive_sleep(&drive, event, load_relaxed(&finished[self]) != 0, -1);
+        }
+    }
+    model_require(load_acquire(&finished[self]) == 1 && data[self] == 2, "done, and not seen");
+}
+
+/* Drives once, whatever there is. */
+static void drive_once(void)
+{
+    if (drive_enter(&drive)) {
+        do_all();
+        drive_leave(&drive);
+    }
+}
+
+static void check_drive(void)
+{
+    unsigned wanted = 0;
+    for (int k = 0; k < THREADS; k++)
+        wanted += load_relaxed(&finished[k]);
+    model_require(done_count == wanted, "%u were done, %u times", wanted, done_count);
+    model_require(load_relaxed(&drive.driving) == 0 && load_relaxed(&drive.sleepers) == 0, "somebody is left");
+}
+
 const struct scenario txn_scenarios[] = {
     {.name = "deque-last",
      .invariant = "the owner and a thief go for one task",
@@ -393,5 +474,22 @@ const struct scenario txn_scenarios[] = {
      .check = check_park,
      .full_only = true,
      .most = 30000},
+    {.name = "drive",
+     .invariant = "two want something and wait: one drives, and who sleeps is woken",
+     .setup = setup_drive,
+     .thread = {want_and_wait, want_and_wait},
+     .check = check_drive},
+    {.name = "drive-three",
+     .invariant = "the same while a third drives",
+     .setup = setup_drive,
+     .thread = {want_and_wait, want_and_wait, drive_once},
+     .check = check_drive,
+     .full_only = true,
+     .most = 30000},
+    {.name = "drive-pass",
+     .invariant = "one drives while another wants something and waits",
+     .setup = setup_drive,
+     .thread = {want_and_wait, drive_once},
+     .check = check_drive},
     {.name = NULL},
 };

@@ -1,0 +1,361 @@
+/*
+ * txnload: transfers between accounts through the whole of a transaction (begin, memory, keys,
+ * submission, body, poll, status, end), for as long as one likes.
+ *
+ *   txnload MODE [SECONDS [ACCOUNTS [BODY_NS [WORKERS [WINDOW]]]]]
+ *     tps      in one thread, and the executor's: the mean, and the worst second against it
+ *     pair     one thread submits, another polls
+ *     latency  in one thread, half as many as it could do, each when it is due
+ *     memory   peak RSS and processor time against malloc and free of libc for what a transaction
+ *              allocates, in processes that take turns: SECONDS rounds
+ *
+ * The body's cost is measured by a loop over the same transfers before.
+ */
+#include <ashlar/layers.h>
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { BATCH = 64, MANY = 1 << 16, SECONDS_MOST = 3600, PIECES = 12 };
+
+struct order {
+    uint64_t from, to;
+    void *piece[PIECES]; /* of `memory` */
+};
+
+static struct load {
+    long seconds, accounts, body_ns, workers, window;
+    unsigned rounds; /* of work in a body */
+    uint64_t *account;
+    struct ash_exec *exec;
+    struct ash_txnmgr *mgr;
+    void *(*malloc)(size_t); /* NULL: arenas */
+    void (*free)(void *);
+    unsigned pieces;
+    volatile bool stop;
+} load = {.seconds = 5, .accounts = 1000, .body_ns = 0, .workers = 1, .window = 256};
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static _Noreturn void die(const char *what)
+{
+    fprintf(stderr, "txnload: %s\n", what);
+    exit(1);
+}
+
+static uint64_t draw(void)
+{
+    static uint64_t state = 88172645463325252u;
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return state;
+}
+
+/* ---- the transfer ---- */
+
+static uint64_t work(uint64_t x, unsigned rounds)
+{
+    for (unsigned i = 0; i < rounds; i++)
+        x = x * 6364136223846793005u + 1442695040888963407u;
+    return x;
+}
+
+static void transfer(uint64_t from, uint64_t to)
+{
+    uint64_t moved = work(load.account[from] ^ load.account[to], load.rounds) & 1023;
+    load.account[from] -= moved;
+    load.account[to] += moved;
+}
+
+static int body(struct ash_txn *txn, void *arg)
+{
+    struct order *o = arg;
+    (void)txn;
+    transfer(o->from, o->to);
+    return 0;
+}
+
+/* What a request is made of; the sizes are those of a line of a protocol, parsed. */
+static void pieces_make(struct ash_txn *t, struct order *o)
+{
+    static const unsigned short size[PIECES] = {24, 40, 200, 16, 32, 96, 24, 48, 64, 16, 120, 32};
+    for (unsigned i = 0; i < load.pieces; i++) {
+        o->piece[i] = load.malloc != NULL ? load.malloc(size[i]) : ash_txn_alloc(t, size[i]);
+        memset(o->piece[i], (int)i, size[i]);
+    }
+}
+
+static bool submit_one(void)
+{
+    struct ash_txn *t = ash_txn_begin(load.mgr);
+    if (t == NULL)
+        return false;
+    struct order *o =
+        load.malloc != NULL
+            ? load.malloc(sizeof *o)
+            : ash_txn_alloc(t, offsetof(struct order, piece) + load.pieces * sizeof(void *));
+    uint64_t r = draw();
+    o->from = (r >> 32) * (uint64_t)load.accounts >> 32;
+    o->to = (r & UINT32_MAX) * (uint64_t)load.accounts >> 32;
+    pieces_make(t, o);
+    if (ash_txn_writes(t, (uint64_t[]){o->from, o->to}, 2) != 0 || ash_txn_submit(t, body, o) != 0)
+        die("a transaction was refused");
+    return true;
+}
+
+static void end_one(struct ash_txn *t)
+{
+    if (ash_txn_status(t) != 0)
+        die("a transaction was aborted");
+    if (load.malloc != NULL) {
+        struct order *o = ash_txn_arg(t);
+        for (unsigned i = 0; i < load.pieces; i++)
+            load.free(o->piece[i]);
+        load.free(o);
+    }
+    ash_txn_end(t);
+}
+
+static unsigned poll_some(void)
+{
+    struct ash_txn *done[BATCH];
+    unsigned n = ash_txn_poll_batch(load.mgr, done, BATCH);
+    for (unsigned i = 0; i < n; i++)
+        end_one(done[i]);
+    return n;
+}
+
+/* What one transfer costs by itself, with its numbers drawn: ns. */
+static double loop_ns(void)
+{
+    double best = 0;
+    for (int k = 0; k < 5; k++) {
+        int64_t begin = now_ns();
+        for (int i = 0; i < MANY; i++) {
+            uint64_t r = draw();
+            transfer((r >> 32) * (uint64_t)load.accounts >> 32,
+                     (r & UINT32_MAX) * (uint64_t)load.accounts >> 32);
+        }
+        double ns = (double)(now_ns() - begin) / MANY;
+        best = k == 0 || ns < best ? ns : best;
+    }
+    return best;
+}
+
+static void setup(long limit)
+{
+    load.account = calloc((size_t)load.accounts, sizeof *load.account);
+    load.exec = load.workers == 0 ? NULL : ash_exec_create((unsigned)load.workers, NULL);
+    load.mgr = ash_txnmgr_create(load.exec, ASH_TXNMGR_CONFIG(.keys = 2, .limit = (unsigned)limit));
+    if (load.account == NULL || load.mgr == NULL)
+        die("no memory");
+    uint64_t x = 1;
+    double round = 0;
+    for (int k = 0; k < 5; k++) {
+        int64_t begin = now_ns();
+        x = work(x, 1000000);
+        double ns = (double)(now_ns() - begin) / 1e6;
+        round = k == 0 || ns < round ? ns : round;
+    }
+    load.account[0] = x & 1;
+    load.rounds = (unsigned)((double)load.body_ns / round);
+}
+
+static struct ash_txnmgr_stats stats(void)
+{
+    struct ash_txnmgr_stats s = {.struct_size = sizeof s};
+    ash_txnmgr_stats(load.mgr, &s);
+    return s;
+}
+
+static void teardown(void)
+{
+    while (stats().in_flight != 0)
+        poll_some();
+    if (ash_txnmgr_destroy(load.mgr) != 0)
+        die("transactions are left");
+    ash_exec_destroy(load.exec);
+    free(load.account);
+}
+
+/* ---- transactions a second ---- */
+
+static double tps_of[SECONDS_MOST];
+
+static void tps_show(double loop)
+{
+    double sum = 0, worst = 0;
+    long n = load.seconds;
+    for (long i = 0; i < n; i++) {
+        sum += tps_of[i];
+        worst = i == 0 || tps_of[i] < worst ? tps_of[i] : worst;
+    }
+    struct ash_txnmgr_stats s = stats();
+    printf("%ld accounts, body %.0f ns: %.2f M/s (%.0f ns each), worst second %.2f of the mean; "
+           "loop %.2f M/s; "
+           "parallel %.0f%%, %.1f a step, p50 %.1f us, p99 %.1f us\n",
+           load.accounts, loop, sum / (double)n / 1e6, 1e9 * (double)n / sum,
+           worst * (double)n / sum, 1e3 / loop,
+           100.0 * (double)s.parallel / (double)(s.completed + 1),
+           (double)s.completed / (double)(s.steps + 1), (double)s.p50_ns / 1e3,
+           (double)s.p99_ns / 1e3);
+}
+
+/* As many as the gate lets in are submitted, a batch is polled, and so on. */
+static void tps(void)
+{
+    setup(load.window);
+    double loop = loop_ns();
+    for (long second = 0; second < load.seconds; second++) {
+        uint64_t done = 0;
+        int64_t begin = now_ns(), now = begin;
+        for (; now - begin < 1000000000; now = now_ns())
+            for (int k = 0; k < 16; k++) {
+                while (submit_one())
+                    ;
+                for (unsigned n = 1; n != 0; done += n)
+                    n = poll_some();
+            }
+        tps_of[second] = (double)done * 1e9 / (double)(now - begin);
+    }
+    tps_show(loop);
+    teardown();
+}
+
+static void *submit_for_ever(void *arg)
+{
+    while (!__atomic_load_n(&load.stop, __ATOMIC_RELAXED))
+        if (!submit_one())
+            sched_yield();
+    return arg;
+}
+
+static void pair(void)
+{
+    pthread_t submitter;
+    setup(load.window);
+    double loop = loop_ns();
+    pthread_create(&submitter, NULL, submit_for_ever, NULL);
+    for (long second = 0; second < load.seconds; second++) {
+        uint64_t done = 0;
+        int64_t begin = now_ns(), now = begin;
+        for (; now - begin < 1000000000; now = now_ns())
+            for (int k = 0; k < 64; k++)
+                done += poll_some();
+        tps_of[second] = (double)done * 1e9 / (double)(now - begin);
+    }
+    __atomic_store_n(&load.stop, true, __ATOMIC_RELAXED);
+    pthread_join(submitter, NULL);
+    tps_show(loop);
+    teardown();
+}
+
+/* ---- latency: one is due every so often; late ones are submitted at once ---- */
+
+static void latency(void)
+{
+    setup(load.window);
+    double loop = loop_ns();
+    uint64_t done = 0;
+    int64_t begin = now_ns(), now = begin;
+    for (; now - begin < 500000000; now = now_ns()) {
+        while (submit_one())
+            ;
+        for (unsigned n = 1; n != 0; done += n)
+            n = poll_some();
+    }
+    double gap = 2.0 * (double)(now - begin) / (double)done;
+    teardown();
+    setup(load.window);
+    uint64_t due = 0;
+    for (begin = now_ns(); (now = now_ns()) - begin < load.seconds * 1000000000;) {
+        for (; (double)due * gap < (double)(now - begin) && submit_one(); due++)
+            ;
+        poll_some();
+    }
+    struct ash_txnmgr_stats s = stats();
+    printf("%ld accounts, body %.0f ns, %.2f M/s: p50 %.1f us, p99 %.1f us, at most %.1f us; %.1f "
+           "a step\n",
+           load.accounts, loop, 1e3 / gap, (double)s.p50_ns / 1e3, (double)s.p99_ns / 1e3,
+           (double)s.max_ns / 1e3, (double)s.completed / (double)(s.steps + 1));
+    teardown();
+}
+
+/* ---- memory and processor time ---- */
+
+static void memory_child(bool with_malloc)
+{
+    if (with_malloc) {
+        void *libc = dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD);
+        if (libc == NULL)
+            die("no libc.so.6");
+        *(void **)&load.malloc = dlsym(libc, "malloc");
+        *(void **)&load.free = dlsym(libc, "free");
+    }
+    load.pieces = PIECES;
+    setup(load.window);
+    for (uint64_t done = 0; done < 3000000;) {
+        while (submit_one())
+            ;
+        for (unsigned n = 1; n != 0; done += n)
+            n = poll_some();
+    }
+    teardown();
+    _exit(0);
+}
+
+static void memory(long rounds)
+{
+    double rss[2] = {0}, cpu[2] = {0};
+    for (long i = 0; i < 2 * rounds; i++) {
+        struct rusage u;
+        int status, kind = (int)(i % 2);
+        pid_t pid = fork();
+        if (pid == 0)
+            memory_child(kind == 1);
+        if (wait4(pid, &status, 0, &u) != pid || status != 0)
+            die("a child failed");
+        double s = (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+                   (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+        cpu[kind] = i < 2 || s < cpu[kind] ? s : cpu[kind];
+        rss[kind] = i < 2 || (double)u.ru_maxrss < rss[kind] ? (double)u.ru_maxrss : rss[kind];
+    }
+    printf("arenas: %.0f KiB, %.3f s; malloc of libc: %.0f KiB, %.3f s; ratios %.2f and %.2f\n",
+           rss[0], cpu[0], rss[1], cpu[1], rss[0] / rss[1], cpu[0] / cpu[1]);
+}
+
+int main(int argc, char **argv)
+{
+    long *setting[] = {&load.seconds, &load.accounts, &load.body_ns, &load.workers, &load.window};
+    const char *mode = argc > 1 ? argv[1] : "";
+    for (int i = 2; i < argc && i < 7; i++)
+        *setting[i - 2] = atol(argv[i]);
+    if (load.seconds < 1 || load.seconds > SECONDS_MOST || load.accounts < 2)
+        die("1 to 3600 seconds, 2 accounts at least");
+    if (strcmp(mode, "tps") == 0)
+        tps();
+    else if (strcmp(mode, "pair") == 0)
+        pair();
+    else if (strcmp(mode, "latency") == 0)
+        latency();
+    else if (strcmp(mode, "memory") == 0)
+        memory(load.seconds);
+    else
+        die("tps, pair, latency or memory");
+    return 0;
+}

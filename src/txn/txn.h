@@ -1,0 +1,167 @@
+/*
+ * Transactions and their manager (ashlar/txn.h), from inside.
+ *
+ *  1. A gate counts those that were begun and have not ended; a pool keeps their records, each with
+ *     room for its keys and, from its first allocation on, an arena, which the next transaction in
+ *     the record uses again.
+ *  2. A submission is a push to the ring `queue`, whose order is the serial order.
+ *  3. One thread at a time drives: it pops all there is from the queue, TXN_STEP at most, and runs
+ *     them (txn/dispatch). That is a step. It is over when all its bodies have returned, and the
+ *     next begins only then; so what they did can be undone as a whole, in reverse, and is stored
+ *     as a whole. In parallel, a poll begins the next step before it returns what the last one has
+ *     done, so that the executor's threads run while the program ends those and submits others.
+ *  4. The step's transactions are then put into the list `done`, in order, but for those that a
+ *     thread waits for. `lock` is over that list and over who waits (`listed`, `awaited`), and not
+ *     held while anything is called.
+ *  5. Who has nothing to do but to wait, and drives, sleeps on the queue, driving: a push wakes it.
+ *     All others sleep until it has stopped (txn/drive). What a driver leaves in the queue, or in
+ *     `done`, is found by those who wait for it, since they look when they drive.
+ *
+ * Order of memory: what was written before a submission goes by the queue to the driver, by the
+ * executor's batches to the body and back (txn/dispatch), and by `state` to who asks for the
+ * status, or by `lock` to who polls. From driver to driver everything goes by `drive`.
+ *
+ * Rejected:
+ *  - a thread of the manager's that drives: it costs two hand-overs a transaction where one thread
+ *    submits and polls, and is a loop over ash_txn_poll_wait where a program wants it;
+ *  - queues of ready and done transactions that all threads change: see txn/sched;
+ *  - transactions that come out of the step one by one, as they are done: a step could not be
+ *    stored, or undone, as a whole; with bodies of 0.25 us it takes a millisecond at most;
+ *  - a count of credits for each thread instead of the gate (11 ns a transaction): those of a
+ *    thread that does nothing would be missing where another waits.
+ */
+#ifndef ASH_TXN_H
+#define ASH_TXN_H
+
+#include "ashlar/arena.h"
+#include "ashlar/pool.h"
+#include "ashlar/ring.h"
+#include "ashlar/txn.h"
+#include "base/name.h"
+#include "os/os_fork.h"
+#include "os/os_lock.h"
+#include "txn/dispatch.h"
+#include "txn/drive.h"
+#include "vm/shown.h"
+#include "vm/tally.h"
+#include "vm/times.h"
+
+enum { TXN_STEP = 4096, TXN_SAMPLE = 16 };
+
+enum txn_state { TXN_ENDED, TXN_BEGUN, TXN_SUBMITTED, TXN_DONE };
+
+/* What a transaction has to remember: a list in its arena, newest first, of the structs named. */
+enum txn_kind {
+    TXN_SAVED,     /* struct txn_saved: bytes to be put back */
+    TXN_UNDO,      /* struct txn_call: to be called when it is undone */
+    TXN_ON_COMMIT, /* struct txn_call */
+    TXN_ON_ABORT,  /* struct txn_call */
+    TXN_BUF,       /* struct txn_buf: to be dropped */
+    TXN_SAVEPOINT  /* struct txn_savepoint */
+};
+
+struct txn_entry {
+    struct txn_entry *older;
+    enum txn_kind kind;
+};
+
+struct ash_txn {
+    struct dispatch_txn run; /* first: what the dispatcher knows of it */
+    int (*body)(struct ash_txn *txn, void *arg);
+    void *arg;
+    struct ash_txnmgr *mgr;  /* const */
+    _Atomic(uint32_t) state; /* atomic: enum txn_state; DONE publishes what the bodies wrote */
+    int status;              /* owner; const once done */
+    /* All that follows: the owner, which is the body's thread meanwhile, then the driver. */
+    struct txn_entry *log;
+    struct ash_arena *arena; /* NULL: none yet */
+    struct ash_mark start;   /* of the arena: all of it is free */
+    uint64_t submitted_ns;   /* 0: it is none of those that are measured */
+    unsigned uses;           /* of the record */
+    uint32_t generation;     /* of the manager when it was begun */
+    size_t arena_bytes;      /* that are counted */
+    struct iovec *iov;       /* records, in the arena */
+    unsigned iov_count, iov_room;
+    int savepoints;       /* named so far */
+    bool listed, awaited; /* under the manager's lock: it is in `done`; somebody waits for it */
+    struct ash_txn *newer, *older; /* under the manager's lock: in `done` */
+    uint64_t key[]; /* those written from the front, those read from the back; then the requests */
+};
+
+enum txn_count { TXN_ARENA_BYTES };
+
+struct ash_txnmgr {
+    struct ash_txnmgr_config config; /* const, defaults filled in */
+    char name[NAME_CAP];             /* const */
+    struct ash_exec *exec;           /* const; NULL: none */
+    struct ash_gate *gate;           /* const */
+    struct ash_ring *queue;          /* const */
+    struct ash_pool *records;        /* const */
+    size_t record_bytes;             /* const */
+    struct shown *shown;             /* const; NULL: there was no memory for it */
+    struct os_fork fork;
+    uint32_t generation; /* forks behind this process; changed in a child's only thread */
+    bool stale;          /* driver: the dispatcher is as a vanished thread left it */
+    struct drive drive;
+    _Atomic(uint64_t) arena_first; /* atomic: bytes that arenas begin with; grows */
+    _Atomic(uint32_t) closed;      /* atomic: shut down */
+    ASH_LINE_ALIGNED struct os_lock lock;
+    struct ash_txn *done_first, *done_last; /* under the lock: in submit order */
+    /* The driver's. */
+    ASH_LINE_ALIGNED struct dispatch dispatch;
+    unsigned step_count; /* of the step that was taken from the queue and is not over; 0: none */
+    struct dispatch_txn *step[TXN_STEP];
+    struct ash_txn *batch[TXN_STEP]; /* for `store` */
+    /* atomic: the driver counts, anyone reads */
+    _Atomic(uint64_t) committed, aborted, unstored, stored, steps, serial, parallel;
+    _Atomic(uint64_t) most_ns, bucket[TIMES_BUCKETS];
+    struct tally tally; /* of enum txn_count */
+};
+
+/* The transaction whose body the calling thread is in; NULL: none. */
+ASH_HIDDEN extern ASH_TLS struct ash_txn *txn_self;
+
+/* Whether the thread is in a body, hook or `store` of this manager: it must not wait for it. */
+bool txn_inside(const struct ash_txnmgr *m);
+
+/* Whether the caller may change it. */
+ASH_INLINE bool txn_is_open(const struct ash_txn *t)
+{
+    return load_relaxed(&t->state) == TXN_BEGUN || txn_self == t;
+}
+
+ASH_INLINE struct ash_txn *txn_of(struct dispatch_txn *run)
+{
+    return (struct ash_txn *)(void *)run;
+}
+
+/* Calls its body. */
+void txn_run(struct dispatch_txn *run);
+
+/* Memory of it; NULL and ENOMEM. */
+void *txn_alloc_first(struct ash_txn *t, size_t n);
+
+ASH_INLINE void *txn_alloc(struct ash_txn *t, size_t n)
+{
+    return ASH_LIKELY(t->arena != NULL) ? ash_arena_alloc(t->arena, n) : txn_alloc_first(t, n);
+}
+
+/* Undoes all of it, the last first; the log stays. */
+void txn_log_undo(struct ash_txn *t);
+
+/* Calls its hooks of a kind, the oldest first; the log is turned round. */
+void txn_log_hooks(struct ash_txn *t, enum txn_kind kind);
+
+/* Drops its bufs and forgets the rest. */
+void txn_log_drop(struct ash_txn *t);
+
+/* Takes it out of `done`. Under the lock. */
+void txn_unlist(struct ash_txnmgr *m, struct ash_txn *t);
+
+/* Makes the dispatcher: 0, or -ENOMEM, and it runs everything serially. */
+int txnmgr_dispatch_init(struct ash_txnmgr *m);
+
+/* Has it go the way of the settings. */
+void txnmgr_dispatch_way(struct ash_txnmgr *m);
+
+#endif
