@@ -47,6 +47,7 @@
 #define ASHLAR_TXN_H
 
 #include <ashlar/config.h>
+#include <ashlar/shard.h>
 
 #include <stddef.h>
 #include <stdint.h>
