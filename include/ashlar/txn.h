@@ -48,6 +48,7 @@
 
 #include <ashlar/config.h>
 #include <ashlar/shard.h>
+#include <ashlar/wal.h>
 
 #include <stddef.h>
 #include <stdint.h>
