@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 static char wal_dir[64];
+static const char *wal_base = "/tmp";
 
 __attribute__((unused)) static const char *wal_path(const char *name)
 {
@@ -23,12 +24,19 @@ __attribute__((unused)) static const char *wal_path(const char *name)
     static unsigned turn;
     char *p = path[turn++ % 4];
     if (wal_dir[0] == '\0') {
-        strcpy(wal_dir, "/tmp/ashlar-wal-XXXXXX");
+        snprintf(wal_dir, sizeof wal_dir, "%s/ashlar-wal-XXXXXX", wal_base);
         if (mkdtemp(wal_dir) == NULL)
             exit(99);
     }
     snprintf(p, sizeof path[0], "%s/%s", wal_dir, name);
     return p;
+}
+
+/* Memory instead of a disk, where that is not what is asked: the first directory of the two that can be written to. */
+__attribute__((unused)) static void wal_in_memory(void)
+{
+    wal_dir[0] = '\0';
+    wal_base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
 }
 
 /* Removes a directory and the files in it, and directories in it with theirs. */
