@@ -110,25 +110,22 @@ static int hear_commit(struct ash_2pc *site, const struct ash_2pc_msg *msg, stru
     return 0;
 }
 
-/* One that was never heard of is remembered too: its PREPARE may be late. */
+/*
+ * Of one that was never heard of nothing is kept: should its PREPARE come late, and be voted on, the
+ * coordinator says once more that it is aborted.
+ */
 static int hear_abort(struct ash_2pc *site, const struct ash_2pc_msg *msg, struct deal *deal)
 {
-    if (deal == NULL && !is_below(site, msg->id)) {
-        deal = deal_add(&site->others, msg->id, 0);
-        if (deal == NULL)
-            return -ENOMEM;
-        deal->sure = true;
-        deal_remember(site, deal, ABORTED);
-    } else if (deal != NULL && (deal->state == VOTING || deal->state == PREPARED)) {
-        if (deal->state == PREPARED)
-            queue_record(site, false, RECORD_ABORTED, msg->id);
-        queue_told(site, ASH_2PC_ABORTED, ASH_2PC_PARTICIPANT, msg->id);
-        leave_state(site, deal);
-        deal->sure = deal->told = true;
-        deal_remember(site, deal, ABORTED);
-    } else { /* known; or committed, and a double of its vote had been answered by who forgot it */
-        count_up(site, COUNT_STALE);
+    if (deal == NULL || (deal->state != VOTING && deal->state != PREPARED)) {
+        count_up(site, COUNT_STALE); /* a committed one: it answered a double of the vote */
+        return 0;
     }
+    if (deal->state == PREPARED)
+        queue_record(site, false, RECORD_ABORTED, msg->id);
+    queue_told(site, ASH_2PC_ABORTED, ASH_2PC_PARTICIPANT, msg->id);
+    leave_state(site, deal);
+    deal->sure = deal->told = true;
+    deal_remember(site, deal, ABORTED);
     return 0;
 }
 

@@ -20,6 +20,8 @@
 #include "base/base.h"
 #include "base/bits.h"
 
+#define STEP 0x9e3779b97f4a7c15u
+
 enum { TURNS = 32 };
 
 /* A bijection of 64 bits: of the kind of D. Stafford's mixers. The constants are for ever. */
@@ -32,29 +34,35 @@ ASH_INLINE uint64_t mix(uint64_t x)
     return x ^ x >> 32;
 }
 
-/* Another place in the same level, by the hash. */
+/* Another place in the same level, by the hash; 0 and 1 are levels of their own. No branch. */
 ASH_INLINE uint32_t place_in_level(uint32_t place, uint64_t hash)
 {
-    if (place < 2)
-        return place;
-    uint32_t first = (uint32_t)1 << bits_highest(place);
-    return first + ((uint32_t)mix(hash + first) & (first - 1));
+    uint32_t first = (uint32_t)1 << bits_highest(place | 1);
+    return first + ((uint32_t)mix(hash + first) & (first - 1)) - (place == 0);
 }
 
-ASH_API uint32_t ash_shard_of(uint64_t key, uint32_t shards)
+/* The first place was not there: rule 4. */
+static ASH_NOINLINE uint32_t draw_again(uint64_t first, uint32_t half, uint32_t shards)
 {
-    if (shards < 2)
-        return 0;
-    uint32_t half = (uint32_t)1 << bits_highest(shards - 1);
-    uint64_t first = mix(key + 0x9e3779b97f4a7c15u), hash = first;
-    for (unsigned turn = 0; turn < TURNS; turn++) {
+    uint64_t hash = first;
+    for (unsigned turn = 1; turn < TURNS; turn++) {
+        hash = mix(hash + STEP);
         uint32_t place = (uint32_t)hash & (2 * half - 1);
         if (place < half)
             break;
         place = place_in_level(place, hash);
         if (place < shards)
             return place;
-        hash = mix(hash + 0x9e3779b97f4a7c15u);
     }
     return place_in_level((uint32_t)first & (half - 1), first);
+}
+
+ASH_API uint32_t ash_shard_of(uint64_t key, uint32_t shards)
+{
+    if (ASH_UNLIKELY(shards < 2))
+        return 0;
+    uint32_t half = (uint32_t)1 << bits_highest(shards - 1);
+    uint64_t hash = mix(key + STEP);
+    uint32_t place = place_in_level((uint32_t)hash & (2 * half - 1), hash);
+    return place < shards ? place : draw_again(hash, half, shards); /* rules 2 and 3 alike */
 }
