@@ -40,7 +40,7 @@
  *
  * Threads: a site is used by one thread at a time; ash_2pc_stats and _dump by any.
  *
- * Cost: a vote, a decision, an acknowledgement some 50 ns each; memory for each transaction that is
+ * Cost: some 100 ns for each event and its actions; memory for each transaction that is
  * not over, 64 bytes and 32 for each of its shards, of the allocator's.
  *
  * Caveats

@@ -224,18 +224,19 @@ int queue_room(struct ash_2pc *site, size_t n, unsigned shards)
     return 0;
 }
 
-static struct queued *push(struct ash_2pc *site, enum ash_2pc_kind kind, unsigned role,
-                           unsigned word, uint64_t id, unsigned shards)
+ASH_INLINE struct queued *push(struct ash_2pc *site, enum ash_2pc_kind kind, unsigned role,
+                               unsigned word, uint64_t id, unsigned shards)
 {
     struct queued *q = (struct queued *)(void *)(site->queue + site->queue_tail);
     size_t size = queued_size(shards);
     ASH_ASSERT(size <= site->queue_room - site->queue_tail);
-    memset(q, 0, size);
     q->size = (uint32_t)size;
     q->kind = (uint16_t)kind;
     q->roles = (uint16_t)role;
     q->body.id = id;
+    q->body.floor = 0;
     q->body.from = (uint16_t)site->config.shard;
+    q->body.to = 0;
     q->body.word = (uint16_t)word;
     q->body.count = (uint16_t)shards;
     site->queue_tail += size;
