@@ -5,10 +5,10 @@
  *
  * A transaction whose keys lie in one shard is that shard's own business. One whose keys lie in
  * several is committed in two phases: its coordinator asks each of them to prepare; when all have
- * voted yes it decides to commit, else to abort, and tells them. A struct ash_2pc is one site's part
- * in all this, as coordinator and as participant, of any number of transactions at once. It is a
- * state machine and nothing more: it has no clock, no thread, no file and no socket. Events go in,
- * each with the time; actions come out, and the caller carries them out, in order:
+ * voted yes it decides to commit, else to abort, and tells them. A struct ash_2pc is one site's
+ * part in all this, as coordinator and as participant, of any number of transactions at once. It is
+ * a state machine and nothing more: it has no clock, no thread, no file and no socket. Events go
+ * in, each with the time; actions come out, and the caller carries them out, in order:
  *
  *     ash_2pc_receive(site, msg, len, now);                  // or _prepare, _vote, _timeout
  *     while (ash_2pc_next(site, &action) > 0)
@@ -181,9 +181,9 @@ int ash_2pc_prepare(struct ash_2pc *site, const uint32_t *shards, unsigned n, in
 int ash_2pc_receive(struct ash_2pc *site, const struct ash_2pc_msg *msg, size_t len, int64_t now);
 
 /*
- * This participant's vote, asked for by ASH_2PC_VOTE. After no (0) the data may be dropped. -ENOENT:
- * nobody asked; -ECANCELED: it was aborted meanwhile, as ASH_2PC_ABORTED says or has said; -EPROTO:
- * it voted otherwise before, or the decision was otherwise.
+ * This participant's vote, asked for by ASH_2PC_VOTE. After no (0) the data may be dropped.
+ * -ENOENT: nobody asked; -ECANCELED: it was aborted meanwhile, as ASH_2PC_ABORTED says or has said;
+ * -EPROTO: it voted otherwise before, or the decision was otherwise.
  */
 int ash_2pc_vote(struct ash_2pc *site, uint64_t id, int yes, int64_t now);
 

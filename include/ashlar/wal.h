@@ -73,13 +73,15 @@ struct ash_wal_config {
 
 /*
  * Opens the log in the directory `path`, which is made if it is not there (what is above it has to
- * be), cuts off what a crash left half written, and syncs the rest. -EBUSY: it is open already, here
- * or in another process; -EBADMSG: it is damaged, as ash_wal_check tells, and nothing was changed;
- * -EINVAL, -ENOMEM. Cost: reads the last segment.
+ * be), cuts off what a crash left half written, and syncs the rest. -EBUSY: it is open already,
+ * here or in another process; -EBADMSG: it is damaged, as ash_wal_check tells, and nothing was
+ * changed; -EINVAL, -ENOMEM. Cost: reads the last segment.
  */
 int ash_wal_open(const char *path, const struct ash_wal_config *config, struct ash_wal **wal);
 
-/* Writes and syncs what is left: 0, or why it could not be. Nobody uses it any more. NULL is fine. */
+/*
+ * Writes and syncs what is left: 0, or why it could not be. Nobody uses it any more. NULL is fine.
+ */
 int ash_wal_close(struct ash_wal *wal);
 
 /*

@@ -16,7 +16,9 @@ static struct deal **slot_of(const struct deals *deals, uint64_t id)
     return &deals->slot[hash >> 32 & deals->mask];
 }
 
-/* Twice the slots; when there is no memory the chains are longer instead. False: there is no slot. */
+/*
+ * Twice the slots; when there is no memory the chains are longer instead. False: there is no slot.
+ */
 static bool table_grow(struct deals *deals)
 {
     struct deals more = {.mask = deals->slot == NULL ? SLOTS_FIRST - 1 : 2 * deals->mask + 1,
@@ -170,7 +172,9 @@ void deal_remember(struct ash_2pc *site, struct deal *deal, enum deal_state outc
     count_up(site, COUNT_REMEMBERED);
 }
 
-/* Those below go when there are twice as many as were left the last time: a look at two for each. */
+/*
+ * Those below go when there are twice as many as were left the last time: a look at two for each.
+ */
 static void peer_sweep(struct ash_2pc *site, struct peer *peer)
 {
     for (struct deal **at = &peer->remembered; *at != NULL;) {

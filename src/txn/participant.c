@@ -111,8 +111,8 @@ static int hear_commit(struct ash_2pc *site, const struct ash_2pc_msg *msg, stru
 }
 
 /*
- * Of one that was never heard of nothing is kept: should its PREPARE come late, and be voted on, the
- * coordinator says once more that it is aborted.
+ * Of one that was never heard of nothing is kept: should its PREPARE come late, and be voted on,
+ * the coordinator says once more that it is aborted.
  */
 static int hear_abort(struct ash_2pc *site, const struct ash_2pc_msg *msg, struct deal *deal)
 {
@@ -129,7 +129,9 @@ static int hear_abort(struct ash_2pc *site, const struct ash_2pc_msg *msg, struc
     return 0;
 }
 
-/* Another participant is in doubt: says what is known, and that it is to be aborted if it can be. */
+/*
+ * Another participant is in doubt: says what is known, and that it is to be aborted if it can be.
+ */
 static int hear_ask(struct ash_2pc *site, const struct ash_2pc_msg *msg, struct deal *deal)
 {
     uint64_t id = msg->id;

@@ -7,9 +7,9 @@
  *
  *  1. A frame is a record, or a mark, which begins each group: up to which lsn the log had been
  *     synced when the group was written.
- *  2. A frame's checksum covers all of it but itself and is seeded by the log's random number and the
- *     frame's lsn, so what is left of another log or another place is no frame. The frame at lsn x
- *     of a segment that begins at lsn b stands at 64 + x - b.
+ *  2. A frame's checksum covers all of it but itself and is seeded by the log's random number and
+ *     the frame's lsn, so what is left of another log or another place is no frame. The frame at
+ *     lsn x of a segment that begins at lsn b stands at 64 + x - b.
  *  3. A place where a frame should be and none is, in the last segment, is the end of the log
  *     unless some mark behind it says that more had been synced: that is damage. Groups that were
  *     not synced reach the device in any order, so good frames behind the place prove nothing.

@@ -1,7 +1,7 @@
 /*
- * Shards and two-phase commit (ashlar/shard.h). The first test is a bank in two shards; then what ash_shard_of promises,
- * every function with its answers, what is lost and comes twice, recovery from every prefix of a log, no memory. Whether
- * all sites agree whatever happens is test_2pc_sim's question.
+ * Two-phase commit (ashlar/shard.h). The first test is a bank in two shards; then every function with its answers, what
+ * is lost and comes twice, recovery from every prefix of a log, no memory. Whether all sites agree whatever happens is
+ * test_2pc_sim's question.
  */
 #include "ashlar/malloc.h"
 #include "ashlar/shard.h"
@@ -102,61 +102,11 @@ static void test_example(void)
     ok(b.balance[ALICE] == 50 && b.balance[BOB] == 50 && !b.locked[ALICE] && !b.locked[BOB], "nothing is locked");
     struct ash_2pc_stats s = stats(b.site[ALICE]);
     ok(s.begun == 3 && s.committed == 2 && s.aborted == 1 && s.open == 0 && s.in_doubt == 0, "the figures");
-    is_int((long long)s.sent, 3 + 3 + 1, "three questions, three decisions, and the last once more for a vote that crossed it");
+    is_int((long long)s.sent, 3 + 3 + 1,
+           "three questions, three decisions, and the last once more for a vote that crossed it");
     is_int((long long)stats(b.site[BOB]).forced, 3 + 2, "the other shard forces its votes and the commits");
     ash_2pc_destroy(b.site[ALICE]);
     ash_2pc_destroy(b.site[BOB]);
-}
-
-/* ---- keys ---- */
-
-static void test_shard_of(void)
-{
-    enum { KEYS = 200000 };
-    static uint32_t before[KEYS];
-    static unsigned count[1024];
-    is_int(ash_shard_of(1, 0), 0, "no shards");
-    is_int(ash_shard_of(1, 1), 0, "one shard");
-    unsigned moved_wrong = 0, moved_many = 0, uneven = 0, outside = 0;
-    for (uint32_t shards = 1; shards <= 130; shards++) {
-        unsigned moved = 0;
-        memset(count, 0, sizeof count);
-        for (uint64_t k = 0; k < KEYS; k++) {
-            uint32_t s = ash_shard_of(k, shards);
-            outside += s >= shards;
-            if (shards > 1 && s != before[k]) {
-                moved++;
-                moved_wrong += s != shards - 1;
-            }
-            before[k] = s;
-            count[s % 1024]++;
-        }
-        double mean = (double)KEYS / shards, most = 0;
-        for (uint32_t s = 0; s < shards; s++) {
-            double off = (count[s] - mean) * (count[s] - mean) / mean; /* chi squared of one */
-            most = off > most ? off : most;
-        }
-        uneven += most > 25;
-        moved_many += shards > 1 && ((double)moved > 1.15 * mean || (double)moved < 0.85 * mean);
-    }
-    is_int(outside, 0, "every key has a shard that there is");
-    is_int(moved_wrong, 0, "keys move to the shard that is new, and nowhere else");
-    is_int(moved_many, 0, "one in as many as there are shards");
-    is_int(uneven, 0, "keys that follow one another are spread evenly, none is off by 5 sigma");
-    unsigned huge = 0;
-    for (uint64_t k = 0; k < 1000; k++)
-        huge += ash_shard_of(k, UINT32_MAX) == UINT32_MAX || ash_shard_of(k << 40, 3000000000u) >= 3000000000u;
-    is_int(huge, 0, "four billion shards");
-    static const struct {
-        uint64_t key;
-        uint32_t shards, shard;
-    } known[] = {
-#include "shard_known.h"
-    };
-    unsigned other = 0;
-    for (unsigned i = 0; i < sizeof known / sizeof known[0]; i++)
-        other += ash_shard_of(known[i].key, known[i].shards) != known[i].shard;
-    is_int(other, 0, "the same as always");
 }
 
 /* ---- each function ---- */
@@ -168,7 +118,8 @@ struct pair {
 
 static struct ash_2pc *make(uint32_t shard)
 {
-    struct ash_2pc *site = ash_2pc_create(NULL, ASH_2PC_CONFIG(.shard = shard, .shards = 3, .tries = 2, .retry_ns = MS));
+    struct ash_2pc *site =
+        ash_2pc_create(NULL, ASH_2PC_CONFIG(.shard = shard, .shards = 3, .tries = 2, .retry_ns = MS));
     ash_2pc_start(site, 0);
     return site;
 }
@@ -322,17 +273,20 @@ static void test_messages(void)
     is_int(mail(p.b).word, ASH_2PC_YES, "it says yes twice");
     is_int(give(p.a, &yes), 0, "the vote");
     ok(ash_2pc_next(p.a, &a) > 0 && a.kind == ASH_2PC_FORCE, "the decision is forced");
-    ok(ash_2pc_next(p.a, &a) > 0 && a.kind == ASH_2PC_COMMITTED && a.roles == ASH_2PC_COORDINATOR && a.id == id, "then told");
+    ok(ash_2pc_next(p.a, &a) > 0 && a.kind == ASH_2PC_COMMITTED && a.roles == ASH_2PC_COORDINATOR && a.id == id,
+       "then told");
     struct ash_2pc_msg commit = mail(p.a);
     is_int(commit.word, ASH_2PC_COMMIT, "and sent");
     is_int(give(p.a, &yes), 0, "the vote again");
     is_int(mail(p.a).word, ASH_2PC_COMMIT, "it has not heard");
     is_int(give(p.b, &commit), 0, "now it has");
     ok(ash_2pc_next(p.b, &a) > 0 && a.kind == ASH_2PC_FORCE, "it forces it");
-    ok(ash_2pc_next(p.b, &a) > 0 && a.kind == ASH_2PC_COMMITTED && a.roles == ASH_2PC_PARTICIPANT, "then it is applied");
+    ok(ash_2pc_next(p.b, &a) > 0 && a.kind == ASH_2PC_COMMITTED && a.roles == ASH_2PC_PARTICIPANT,
+       "then it is applied");
     struct ash_2pc_msg ack = mail(p.b);
     is_int(give(p.b, &commit), 0, "the decision again");
-    ok(ash_2pc_next(p.b, &a) > 0 && a.kind == ASH_2PC_SEND && a.msg->word == ASH_2PC_ACK, "is acknowledged again, and that is all");
+    ok(ash_2pc_next(p.b, &a) > 0 && a.kind == ASH_2PC_SEND && a.msg->word == ASH_2PC_ACK,
+       "is acknowledged again, and that is all");
     is_int(give(p.a, &ack), 0, "the acknowledgement");
     ok(find(p.a, ASH_2PC_ENDED, &a) && a.id == id, "it is over");
     is_int(give(p.a, &ack), 0, "once more");
@@ -476,7 +430,8 @@ static void test_recover(void)
         settle(&p, &log, i == 2 ? ASH_2PC_COMMIT : 0, 0);
     }
     is_int(log.n, 7, "a vote and a decision; the numbers, a vote, the decision and the end; a vote");
-    ok(log.with_data[0] && !log.with_data[1] && !log.with_data[2] && log.with_data[3] && log.with_data[6], "votes come with data");
+    ok(log.with_data[0] && !log.with_data[1] && !log.with_data[2] && log.with_data[3] && log.with_data[6],
+       "votes come with data");
     is_int((long long)stats(p.b).in_doubt, 1, "one in doubt");
     unsigned refused = 0, wrong = 0;
     for (unsigned n = 0; n <= log.n; n++) { /* a crash behind every record */
@@ -567,8 +522,8 @@ static void test_many(void)
     if (pipe(pipes) != 0)
         exit(99);
     is_int(ash_2pc_dump(p.b, pipes[1]), 0, "as text");
-    ok(read(pipes[0], text, sizeof text - 1) > 0 && strstr(text, "2pc 2pc: shard 1 of 3; 0 open") == text, "which reads well: %s",
-       strtok(text, "\n"));
+    ok(read(pipes[0], text, sizeof text - 1) > 0 && strstr(text, "2pc 2pc: shard 1 of 3; 0 open") == text,
+       "which reads well: %s", strtok(text, "\n"));
     close(pipes[0]);
     close(pipes[1]);
     is_int(ash_2pc_dump(NULL, 1), -EINVAL, "of nothing");
@@ -615,7 +570,6 @@ static void test_no_memory(void)
 int main(void)
 {
     test_example();
-    test_shard_of();
     test_create();
     test_prepare();
     test_messages();

@@ -1,12 +1,13 @@
 /*
- * Two-phase commit in a simulated network (sim.h), with ten thousand seeds: 2 to 100 sites, messages lost, doubled, late
- * and out of order, sites that crash between any two steps. In each, all parts of a transaction have one outcome, money
- * is conserved, what a client was told holds, and soon after the faults stop nothing is locked, in doubt or remembered.
+ * Two-phase commit in a simulated network (sim.h, sim_site.h), with ten thousand seeds: 2 to 100 sites, messages lost,
+ * doubled, late and out of order, sites that crash between any two steps. In each, all parts of a transaction have one
+ * outcome, money is conserved, what a client was told holds, and soon after the faults stop nothing is locked, in doubt
+ * or remembered.
  *
  *     test_2pc_sim             seeds 1 to 10000 (ASH_SIM_SEEDS)
  *     test_2pc_sim SEED        one of them, with its last events
  */
-#include "sim.h"
+#include "sim_site.h"
 #include "tap.h"
 
 static struct sim sim;
@@ -40,7 +41,8 @@ static unsigned long seeds(void)
 int main(int argc, char **argv)
 {
     uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, last = argc > 1 ? first : seeds();
-    uint64_t told = 0, aborted = 0, steps = 0, crashes = 0, lost = 0, doubled = 0, checkpoints = 0, failed = 0, remembered = 0;
+    uint64_t told = 0, aborted = 0, steps = 0, crashes = 0, lost = 0, doubled = 0, checkpoints = 0, failed = 0,
+             remembered = 0;
     for (uint64_t seed = first; seed <= last; seed++) {
         struct plan plan = plan_of(seed);
         if (sim_run(&sim, &plan) != NULL && failed++ < 5)
@@ -63,9 +65,11 @@ int main(int argc, char **argv)
         sim_end(&sim);
     }
     is_int((long long)failed, 0, "every seed: one outcome, no money lost, nothing left");
-    printf("# %llu seeds: %llu committed, %llu aborted; %llu steps, %llu crashes, %llu lost, %llu doubled, %llu checkpoints; %llu "
-           "outcomes remembered at most\n", (unsigned long long)(last - first + 1), (unsigned long long)told,
-           (unsigned long long)aborted, (unsigned long long)steps, (unsigned long long)crashes, (unsigned long long)lost,
+    printf("# %llu seeds: %llu committed, %llu aborted; %llu steps, %llu crashes, %llu lost, %llu doubled, %llu "
+           "checkpoints; %llu "
+           "outcomes remembered at most\n",
+           (unsigned long long)(last - first + 1), (unsigned long long)told, (unsigned long long)aborted,
+           (unsigned long long)steps, (unsigned long long)crashes, (unsigned long long)lost,
            (unsigned long long)doubled, (unsigned long long)checkpoints, (unsigned long long)remembered);
     fflush(stdout);
     if (argc == 1) {

@@ -6,8 +6,8 @@
  *     everything else waits in a list.
  *  2. When something was to be forced the log is synced, once for all of them. Then the list is carried out.
  *  3. Now and then a shard writes its balances and ash_2pc_checkpoint into the log, and drops what is in front of that.
- *  4. After a crash the log is replayed: votes lock their accounts, decisions move the money, and ash_2pc_start asks for
- *     those that are in doubt.
+ *  4. After a crash the log is replayed: votes lock their accounts, decisions move the money, and ash_2pc_start asks
+ *     for those that are in doubt.
  *
  * A parent kills the process again and again. In shared memory it keeps what no crash takes: which transfers a client
  * was told of, and what was decided by whom. Each new life has to agree with all of it.
@@ -56,7 +56,7 @@ struct shard {
     struct held held[WAITING];
     unsigned helds;
     struct held asked; /* what came with the last question: most are doubles that nobody votes on */
-    unsigned records; /* since the last checkpoint */
+    unsigned records;  /* since the last checkpoint */
 };
 
 struct message { /* PREPARE has its part with it */
@@ -328,7 +328,8 @@ static void recover(void)
         for (unsigned a = 0; a < ACCOUNTS; a++)
             s->now.balance[a] = BALANCE;
         s->site = ash_2pc_create("bank", ASH_2PC_CONFIG(.shard = i, .shards = SHARDS, .retry_ns = MS));
-        need(ash_wal_open(s->path, ASH_WAL_CONFIG(.buffer_bytes = 65536, .segment_bytes = 65536), &s->wal) == 0, "open");
+        need(ash_wal_open(s->path, ASH_WAL_CONFIG(.buffer_bytes = 65536, .segment_bytes = 65536), &s->wal) == 0,
+             "open");
         need(ash_wal_replay(s->path, replay, s) == 0, "replay");
         need(ash_2pc_start(s->site, now_ns()) == 0, "start");
     }
@@ -407,8 +408,8 @@ int main(void)
     unsigned told = 0;
     for (unsigned t = 0; t < witness->begun; t++)
         told += witness->told[t];
-    ok(told > lives && witness->kinds[2] > 0, "%u transfers, %u committed and told, %u parts aborted", witness->begun, told,
-       witness->kinds[2]);
+    ok(told > lives && witness->kinds[2] > 0, "%u transfers, %u committed and told, %u parts aborted", witness->begun,
+       told, witness->kinds[2]);
     ok(witness->recovered > 0 && witness->truncated > 0, "%u decisions read back, %u checkpoints", witness->recovered,
        witness->truncated);
     for (unsigned i = 0; i < SHARDS; i++) {

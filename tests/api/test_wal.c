@@ -108,7 +108,8 @@ static void test_append(void)
     ok(ash_wal_synced(w) >= b, "and says so");
     is_int(put(w, large, sizeof large - 64, &c), 0, "the largest record");
     is_int(put(w, large, sizeof large - 63, NULL), -EMSGSIZE, "larger");
-    is_int(ash_wal_append(w, (struct iovec[]){{large, SIZE_MAX - 8}, {large, 100}}, 2, NULL), -EMSGSIZE, "lengths that wrap");
+    is_int(ash_wal_append(w, (struct iovec[]){{large, SIZE_MAX - 8}, {large, 100}}, 2, NULL), -EMSGSIZE,
+           "lengths that wrap");
     is_int(put(w, "", 0, NULL), -EINVAL, "nothing");
     is_int(ash_wal_append(w, pieces, 0, NULL), -EINVAL, "no pieces");
     is_int(ash_wal_append(w, (struct iovec[]){{NULL, 4}}, 1, NULL), -EINVAL, "NULL and a length");
@@ -121,13 +122,15 @@ static void test_append(void)
     is_int(ash_wal_replay(path, stop_at_two, &seen), 77, "replay ends with what its function returns");
     is_int(seen, 2, "at once");
     struct ash_wal_stats s = stats(w);
-    ok(s.records == 4 && s.bytes == 3 + 3 + 5 + 4032 && s.segments == 1 && s.error == 0 && s.end_lsn == c, "the figures");
+    ok(s.records == 4 && s.bytes == 3 + 3 + 5 + 4032 && s.segments == 1 && s.error == 0 && s.end_lsn == c,
+       "the figures");
     int pipes[2];
     char text[512] = "";
     if (pipe(pipes) != 0)
         exit(99);
     is_int(ash_wal_dump(w, pipes[1]), 0, "as text");
-    ok(read(pipes[0], text, sizeof text - 1) > 0 && strstr(text, "wal log: end ") == text && strstr(text, "records 4 (3.9 KiB)"),
+    ok(read(pipes[0], text, sizeof text - 1) > 0 && strstr(text, "wal log: end ") == text &&
+           strstr(text, "records 4 (3.9 KiB)"),
        "which reads well: %s", text);
     is_int(ash_stats_dump(pipes[1], ASH_JSON), 0, "with the others");
     close(pipes[1]);
@@ -313,7 +316,8 @@ static void test_damage(void)
         bool in_synced = at < last_mark;
         unseen += in_synced && status != -EBADMSG;
         invented += !in_synced && status != 0;
-        wrong_place += status == -EBADMSG && (at < 64 ? r.damaged_at != 0 : r.damaged_at > at || at - r.damaged_at > 64);
+        wrong_place +=
+            status == -EBADMSG && (at < 64 ? r.damaged_at != 0 : r.damaged_at > at || at - r.damaged_at > 64);
         wrong_place += status == -EBADMSG && strcmp(r.damaged_file, strrchr(file, '/') + 1) != 0;
         struct ash_wal *w = NULL;
         unseen += in_synced && ash_wal_open(path, NULL, &w) != -EBADMSG;
@@ -514,7 +518,8 @@ static void test_threads(void)
     }
     is_int(failed, 0, "four threads write and sync");
     struct ash_wal_stats s = stats(w);
-    ok(s.waits > 0 && s.segments > 10 && s.records == THREADS * EACH, "with small buffers, over %d segments", (int)s.segments);
+    ok(s.waits > 0 && s.segments > 10 && s.records == THREADS * EACH, "with small buffers, over %d segments",
+       (int)s.segments);
     is_int(ash_wal_close(w), 0, "closed");
     is_int(ash_wal_replay(path, check_order, &order), 0, "replayed");
     is_int(order.wrong, 0, "each thread's records are whole and in its order");

@@ -1,7 +1,8 @@
 /*
  * A log whose writer is killed (ashlar/wal.h): a child with four threads appends and syncs, and says in shared memory
- * what was acknowledged; it is killed at a random moment, again and again, on a disk and in memory. Nothing that was acknowledged is missing, each
- * thread's records are in its order, and the next child goes on where the last one was stopped.
+ * what was acknowledged; it is killed at a random moment, again and again, on a disk and in memory. Nothing that was
+ * acknowledged is missing, each thread's records are in its order, and the next child goes on where the last one was
+ * stopped.
  */
 #include "wals.h"
 

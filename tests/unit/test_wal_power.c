@@ -1,7 +1,8 @@
 /*
- * Logs when power is lost or the device fails: the system calls below the log are wrapped (-Wl,--wrap), so that the test
- * knows what was synced and what was only written. After each of thousands of losses the files are as a device could
- * leave them: what was synced, and of the rest some sectors, in no order. All that was acknowledged has to be there.
+ * Logs when power is lost or the device fails: the system calls below the log are wrapped (-Wl,--wrap), so that the
+ * test knows what was synced and what was only written. After each of thousands of losses the files are as a device
+ * could leave them: what was synced, and of the rest some sectors, in no order. All that was acknowledged has to be
+ * there.
  */
 #include "../api/wals.h"
 
