@@ -22,7 +22,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-enum { SHARDS = 3, ACCOUNTS = 8, BALANCE = 1000, TRANSFERS = 1 << 16, WAITING = 4096 };
+enum { SHARDS = 3, ACCOUNTS = 8, BALANCE = 1000, TRANSFERS = 1 << 17, WAITING = 4096 };
 
 #define MS ((int64_t)1000000)
 
@@ -78,6 +78,7 @@ struct witness {
     unsigned char told[TRANSFERS];
     unsigned char decided[TRANSFERS]; /* 1 committed, 2 aborted */
     unsigned wrong, kinds[3], recovered, truncated;
+    unsigned ready; /* atomic: this life is past its recovery */
 };
 
 static struct witness *witness;
@@ -371,6 +372,7 @@ static void live(unsigned seed)
 {
     recover();
     check();
+    __atomic_store_n(&witness->ready, 1, __ATOMIC_RELEASE);
     for (;;) {
         seed = seed * 1103515245 + 12345;
         if (mails < 8)
@@ -392,11 +394,14 @@ int main(void)
     witness = mmap(NULL, sizeof *witness, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     for (unsigned i = 0; i < lives && witness->wrong == 0; i++) {
         int status = 0;
+        witness->ready = 0;
         pid_t child = fork();
         if (child == 0)
             live(i);
+        while (i % 4 != 3 && !__atomic_load_n(&witness->ready, __ATOMIC_ACQUIRE) && waitpid(child, &status, WNOHANG) == 0)
+            nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL); /* each fourth may die in its recovery */
         seed = seed * 1103515245 + 12345;
-        nanosleep(&(struct timespec){.tv_nsec = 5000000 + (long)(seed >> 8) % 40000000}, NULL);
+        nanosleep(&(struct timespec){.tv_nsec = 1000000 + (long)(seed >> 8) % 30000000}, NULL);
         kill(child, SIGKILL);
         waitpid(child, &status, 0);
         killed += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
