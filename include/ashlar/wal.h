@@ -35,8 +35,9 @@
  * Threads: ash_wal_append, _sync, _truncate, _stats and _dump may be called by any thread at any
  * time; a sync holds nobody up but those who wait for it, until the buffer is full.
  *
- * Cost: an append some 50 ns and a copy; a sync one write and one fdatasync for all who wait.
- * Memory: two buffers.
+ * Cost: a small record some 100 ns, its checksum and its share of a write among them; a sync one
+ * write and one fdatasync for all who wait. A sync may wait for those whom the last one served to
+ * come back, for an eighth of its time at most. Memory: two buffers.
  *
  * Caveats
  *   The last group before a crash has nobody behind it who says that it was synced: damage to it on

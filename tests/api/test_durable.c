@@ -155,8 +155,10 @@ static int replay(void *user, uint64_t lsn, const void *data, size_t len)
     memcpy(&kind, data, sizeof kind);
     if (kind == RECORD_BALANCES) {
         memcpy(&s->now, rest, sizeof s->now);
+        s->records = 0;
         return 0;
     }
+    s->records++;
     int used = ash_2pc_recover(s->site, rest, len - sizeof kind, &what);
     if (used < 0)
         return used;

@@ -4,7 +4,7 @@
  * could leave them: what was synced, and of the rest some sectors, in no order. All that was acknowledged has to be
  * there.
  */
-#include "../api/wals.h"
+#include "api/wals.h"
 
 #include "os/os_dir.h"
 #include "tap.h"
