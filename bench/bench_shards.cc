@@ -124,6 +124,9 @@ class shard
 
     ~shard()
     {
+        void *last; /* of what was decided without it */
+        while (ash_ring_pop(inbox, &last, 1) > 0)
+            ash_free(last);
         need(ash_wal_close(wal) == 0);
         ash_2pc_destroy(site);
         ash_arena_destroy(arena);
@@ -132,11 +135,15 @@ class shard
 
     void meet(std::vector<std::unique_ptr<shard>> *all_shards) { all = all_shards; }
 
-    /* A turn: what came in, then new transfers, then one sync for all, then what follows from it. */
+    /*
+     * A turn: what came in, then new transfers, then one sync for all, then what follows from it.
+     * False: there was nothing to do.
+     */
     bool turn(unsigned cross, uint64_t want)
     {
         void *blocks[8];
         unsigned n = ash_ring_pop(inbox, blocks, 8);
+        uint64_t before = begun;
         for (unsigned i = 0; i < n; i++)
             receive(static_cast<block *>(blocks[i]));
         while (begun < want && open < window)
@@ -144,8 +151,11 @@ class shard
         act();
         flush();
         ash_arena_reset(arena);
-        return n > 0 || open > 0 || begun < want;
+        return n > 0 || begun > before;
     }
+
+    /* Until there is mail, for a moment. */
+    void wait() { ash_ring_wait(inbox, 1'000'000); }
 
     int64_t sum() const
     {
@@ -155,13 +165,13 @@ class shard
         return s;
     }
 
-    bool quiet() const
+    bool quiet(uint64_t want) const
     {
         struct ash_2pc_stats s {
         };
         s.struct_size = sizeof s;
         need(ash_2pc_stats(site, &s) == 0);
-        return s.open + s.voting + s.in_doubt + s.actions == 0;
+        return begun == want && s.open + s.voting + s.in_doubt + s.actions == 0;
     }
 
     std::atomic<uint64_t> done{0};
@@ -413,17 +423,17 @@ void run(std::vector<std::unique_ptr<shard>> &shards, unsigned threads, unsigned
         thread.emplace_back([&, t] {
             bool told = false;
             while (busy.load() > 0) {
-                bool more = false;
+                bool worked = false, quiet = true;
                 for (size_t i = t; i < shards.size(); i += threads) {
-                    more |= shards[i]->turn(cross, want);
-                    more |= !shards[i]->quiet();
+                    worked |= shards[i]->turn(cross, want);
+                    quiet &= shards[i]->quiet(want);
                 }
-                if (more == told) { /* a message may make one busy again */
-                    told = !more;
+                if (quiet != told) { /* a message may make one busy again */
+                    told = quiet;
                     told ? busy.fetch_sub(1) : busy.fetch_add(1);
                 }
-                if (!more)
-                    std::this_thread::yield();
+                if (!worked && threads > 1)
+                    shards[t]->wait();
             }
         });
     for (auto &t : thread)
