@@ -1,16 +1,13 @@
 /*
- * bench_shards: keys to shards, two-phase commit and the log (ashlar/shard.h, ashlar/wal.h).
+ * bench_shards: keys to shards, two-phase commit over logs (ashlar/shard.h, ashlar/wal.h).
  *
  *   shard_of     a key's shard, of so many; and by jump consistent hashing (Lamping, Veach 2014)
  *   transfers    a store of accounts in shards: a queue (ash_ring), an arena, a two-phase-commit
  *                site and a log for each. Arguments: shards, threads, transfers over two shards in
  *                100, and whether one in a single shard is made directly or by the site as well.
  *                The balances are checked at the end of each. Real time; of `cost` it is CPU time
- *   log          a record of 100 bytes appended and synced, by 1 to 8 threads: group commit, and
- *                a write and an fdatasync for each
  *
- * Logs of `transfers` are in memory (/dev/shm), those of `log` in the directory ASH_BENCH_DIR, or
- * the working directory.
+ * Logs are in memory (/dev/shm).
  */
 #include <ashlar/arena.h>
 #include <ashlar/malloc.h>
@@ -19,31 +16,23 @@
 #include <ashlar/wal.h>
 
 #include "random.hh"
+#include "scratch.hh"
 
 #include <benchmark/benchmark.h>
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
 namespace
 {
-
-void need(bool good)
-{
-    if (!good)
-        std::abort();
-}
 
 /* ---- keys ---- */
 
@@ -440,13 +429,6 @@ void run(std::vector<std::unique_ptr<shard>> &shards, unsigned threads, unsigned
         t.join();
 }
 
-std::string log_dir(const char *base)
-{
-    std::string path = std::string(base) + "/ashlar-bench-XXXXXX";
-    need(mkdtemp(path.data()) != nullptr);
-    return path;
-}
-
 void transfers(benchmark::State &state, bool logged)
 {
     auto number = static_cast<uint32_t>(state.range(0));
@@ -509,94 +491,6 @@ void mixes(benchmark::internal::Benchmark *b)
 }
 BENCHMARK(transfers_in_memory)->Apply(mixes);
 BENCHMARK(transfers_logged)->Apply(mixes);
-
-/* ---- logs ---- */
-
-std::string bench_log;
-ash_wal *bench_wal;
-int bench_fd;
-std::mutex bench_mutex;
-
-const char *bench_base()
-{
-    const char *set = std::getenv("ASH_BENCH_DIR");
-    return set != nullptr ? set : ".";
-}
-
-void log_group(benchmark::State &state)
-{
-    char record[100] = "record";
-    iovec piece = {record, sizeof record};
-    for (auto _ : state) {
-        uint64_t lsn;
-        need(ash_wal_append(bench_wal, &piece, 1, &lsn) == 0 && ash_wal_sync(bench_wal, lsn) == 0);
-    }
-    state.SetItemsProcessed(state.iterations());
-    if (state.thread_index() == 0) {
-        struct ash_wal_stats s {
-        };
-        s.struct_size = sizeof s;
-        need(ash_wal_stats(bench_wal, &s) == 0);
-        state.counters["a_sync"] = static_cast<double>(s.records) / static_cast<double>(s.syncs);
-    }
-}
-
-void log_group_begin(const benchmark::State &)
-{
-    bench_log = log_dir(bench_base());
-    need(ash_wal_open((bench_log + "/log").c_str(), nullptr, &bench_wal) == 0);
-}
-
-void log_group_end(const benchmark::State &)
-{
-    need(ash_wal_close(bench_wal) == 0);
-    std::filesystem::remove_all(bench_log);
-}
-BENCHMARK(log_group)->Setup(log_group_begin)->Teardown(log_group_end)->ThreadRange(1, 8)->UseRealTime();
-
-/* Appended without a sync: what a record costs. */
-void log_append(benchmark::State &state)
-{
-    char record[100] = "record";
-    iovec piece = {record, sizeof record};
-    for (auto _ : state)
-        need(ash_wal_append(bench_wal, &piece, 1, nullptr) == 0);
-    state.SetItemsProcessed(state.iterations());
-}
-
-void log_memory_begin(const benchmark::State &)
-{
-    bench_log = log_dir("/dev/shm");
-    ash_wal_config config{};
-    config.struct_size = sizeof config;
-    need(ash_wal_open((bench_log + "/log").c_str(), &config, &bench_wal) == 0);
-}
-BENCHMARK(log_append)->Setup(log_memory_begin)->Teardown(log_group_end)->Iterations(500000);
-
-/* One write and one fdatasync for each record, one after the other. */
-void log_each(benchmark::State &state)
-{
-    char record[100] = "record";
-    for (auto _ : state) {
-        std::lock_guard<std::mutex> hold(bench_mutex);
-        need(write(bench_fd, record, sizeof record) == sizeof record && fdatasync(bench_fd) == 0);
-    }
-    state.SetItemsProcessed(state.iterations());
-}
-
-void log_each_begin(const benchmark::State &)
-{
-    bench_log = log_dir(bench_base());
-    bench_fd = open((bench_log + "/log").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-    need(bench_fd >= 0);
-}
-
-void log_each_end(const benchmark::State &)
-{
-    close(bench_fd);
-    std::filesystem::remove_all(bench_log);
-}
-BENCHMARK(log_each)->Setup(log_each_begin)->Teardown(log_each_end)->ThreadRange(1, 8)->UseRealTime();
 
 } // namespace
 
