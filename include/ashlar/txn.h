@@ -61,6 +61,8 @@
 #include <ashlar/config.h>
 #include <ashlar/exec.h>
 #include <ashlar/gate.h>
+#include <ashlar/shard.h>
+#include <ashlar/wal.h>
 
 #include <stddef.h>
 #include <stdint.h>

@@ -4,6 +4,7 @@
 #include "os/os_syscall.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h> /* UTIME_OMIT, for musl */
 #include <time.h>
@@ -47,6 +48,22 @@ int os_dir_read(int dir, const char *name)
     return open_in(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
 }
 
+int os_dir_write(int dir, const char *name)
+{
+    return open_in(dir, name, O_WRONLY | O_NOFOLLOW);
+}
+
+int os_dir_above(int dir)
+{
+    return open_in(dir, "..", O_RDONLY | O_DIRECTORY);
+}
+
+int os_dir_lock(int dir)
+{
+    int status = (int)os_syscall3(SYS_flock, dir, LOCK_EX | LOCK_NB, 0);
+    return status == -EAGAIN ? -EBUSY : status;
+}
+
 int os_dir_rename(int dir, const char *from, const char *to)
 {
     return (int)os_syscall6(SYS_renameat2, dir, (long)from, dir, (long)to, 0, 0);
@@ -85,6 +102,44 @@ int os_dir_stamp(int fd, int64_t mtime_ns)
 int os_dir_sync(int fd)
 {
     return (int)os_syscall3(SYS_fsync, fd, 0, 0);
+}
+
+int os_dir_sync_data(int fd)
+{
+    return (int)os_syscall3(SYS_fdatasync, fd, 0, 0);
+}
+
+int os_dir_write_at(int fd, const void *bytes, size_t n, uint64_t at)
+{
+    for (size_t done = 0; done < n;) {
+        long wrote = os_syscall6(SYS_pwrite64, fd, (long)((const char *)bytes + done),
+                                 (long)(n - done), (long)(at + done), 0, 0);
+        if (wrote == 0)
+            return -EIO;
+        if (wrote < 0 && wrote != -EINTR)
+            return (int)wrote;
+        done += wrote > 0 ? (size_t)wrote : 0;
+    }
+    return 0;
+}
+
+int os_dir_read_at(int fd, void *bytes, size_t n, uint64_t at)
+{
+    for (size_t done = 0; done < n;) {
+        long got = os_syscall6(SYS_pread64, fd, (long)((char *)bytes + done), (long)(n - done),
+                               (long)(at + done), 0, 0);
+        if (got == 0)
+            return -EIO;
+        if (got < 0 && got != -EINTR)
+            return (int)got;
+        done += got > 0 ? (size_t)got : 0;
+    }
+    return 0;
+}
+
+int os_dir_cut(int fd, uint64_t size)
+{
+    return (int)os_syscall3(SYS_ftruncate, fd, size, 0);
 }
 
 void *os_dir_map(int fd, size_t n)

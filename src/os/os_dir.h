@@ -17,6 +17,15 @@ int os_dir_create(int dir, const char *name);
 /* Opens a file to read, symbolic links excepted; the descriptor. */
 int os_dir_read(int dir, const char *name);
 
+/* Opens a file that is there to write to, symbolic links excepted; the descriptor. */
+int os_dir_write(int dir, const char *name);
+
+/* The directory that this one is in; the descriptor. */
+int os_dir_above(int dir);
+
+/* Takes the directory for this open descriptor and its copies: 0, -EBUSY when another has it. */
+int os_dir_lock(int dir);
+
 /* In one step: `to` is the old file or the new one at any instant. */
 int os_dir_rename(int dir, const char *from, const char *to);
 int os_dir_remove(int dir, const char *name);
@@ -29,6 +38,16 @@ int os_dir_stamp(int fd, int64_t mtime_ns);
 
 /* What was written is on the device, of a file or a directory. */
 int os_dir_sync(int fd);
+
+/* The same of a file's bytes and length, and nothing else of it. */
+int os_dir_sync_data(int fd);
+
+/* All of the `n` bytes at a place of a file. Reading less than that, at its end, is -EIO. */
+int os_dir_write_at(int fd, const void *bytes, size_t n, uint64_t at);
+int os_dir_read_at(int fd, void *bytes, size_t n, uint64_t at);
+
+/* Cuts a file off. */
+int os_dir_cut(int fd, uint64_t size);
 
 /* Maps the first `n` bytes of a file for reading; NULL when refused. For os_dir_unmap. */
 void *os_dir_map(int fd, size_t n);

@@ -1,0 +1,123 @@
+/*
+ * A log whose writer is killed (ashlar/wal.h): a child with four threads appends and syncs, and says in shared memory
+ * what was acknowledged; it is killed at a random moment, again and again, on a disk and in memory. Nothing that was
+ * acknowledged is missing, each thread's records are in its order, and the next child goes on where the last one was
+ * stopped.
+ */
+#include "wals.h"
+
+#include "tap.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+
+enum { THREADS = 4 };
+
+struct shared {
+    unsigned acked[THREADS]; /* atomic: records 0 to acked - 1 are */
+    unsigned ready;          /* atomic */
+};
+
+static struct shared *shared;
+static unsigned next[THREADS];
+static struct ash_wal *wal;
+
+struct record {
+    unsigned thread, number, copies[40];
+};
+
+static int read_back(void *user, uint64_t lsn, const void *data, size_t len)
+{
+    const struct record *r = data;
+    unsigned *wrong = user;
+    (void)lsn;
+    size_t want = sizeof *r - 4 * (r->number % 40);
+    if (r->thread >= THREADS || r->number != next[r->thread]++ || len != want)
+        ++*wrong;
+    for (size_t i = 2; i < len / 4; i++)
+        *wrong += r->copies[i - 2] != r->number * 7 + r->thread;
+    return 0;
+}
+
+static void *write_on(void *arg)
+{
+    struct record r = {.thread = (unsigned)(uintptr_t)arg};
+    for (r.number = next[r.thread];; r.number++) {
+        for (unsigned i = 0; i < 40; i++)
+            r.copies[i] = r.number * 7 + r.thread;
+        size_t len = sizeof r - 4 * (r.number % 40), half = len / 3;
+        struct iovec pieces[] = {{&r, half}, {(char *)&r + half, len - half}};
+        uint64_t lsn;
+        if (ash_wal_append(wal, pieces, 2, &lsn) != 0)
+            abort();
+        if (r.number % (1 + r.thread) != 0)
+            continue; /* some threads sync each record, others a few at once */
+        if (ash_wal_sync(wal, lsn) != 0)
+            abort();
+        __atomic_store_n(&shared->acked[r.thread], r.number + 1, __ATOMIC_RELEASE);
+    }
+    return NULL;
+}
+
+static void live(const char *path)
+{
+    unsigned wrong = 0;
+    pthread_t thread;
+    if (ash_wal_open(path, ASH_WAL_CONFIG(.buffer_bytes = 16384, .segment_bytes = 262144), &wal) != 0 ||
+        ash_wal_replay(path, read_back, &wrong) != 0 || wrong > 0)
+        _exit(1);
+    __atomic_store_n(&shared->ready, 1, __ATOMIC_RELEASE);
+    for (uintptr_t i = 1; i < THREADS; i++)
+        if (pthread_create(&thread, NULL, write_on, (void *)i) != 0)
+            _exit(2);
+    write_on(NULL);
+}
+
+static void kill_often(const char *path, unsigned rounds, unsigned seed)
+{
+    unsigned died = 0, missing = 0, wrong = 0;
+    memset(shared, 0, sizeof *shared);
+    for (unsigned round = 0; round < rounds; round++) {
+        shared->ready = 0;
+        memset(next, 0, sizeof next);
+        pid_t child = fork();
+        if (child == 0)
+            live(path);
+        int status = 0;
+        while (!__atomic_load_n(&shared->ready, __ATOMIC_ACQUIRE) && waitpid(child, &status, WNOHANG) == 0)
+            nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+        seed = seed * 1103515245 + 12345;
+        nanosleep(&(struct timespec){.tv_nsec = (long)(seed >> 8) % 15000000}, NULL);
+        kill(child, SIGKILL);
+        waitpid(child, &status, 0);
+        died += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+        if (ash_wal_replay(path, read_back, &wrong) != 0)
+            wrong++;
+        for (unsigned i = 0; i < THREADS; i++)
+            missing += next[i] < shared->acked[i];
+    }
+    unsigned long acked = 0;
+    for (unsigned i = 0; i < THREADS; i++)
+        acked += shared->acked[i];
+    char last[512];
+    is_int(died, rounds, "killed each time");
+    is_int(missing, 0, "nothing that was acknowledged is missing");
+    is_int(wrong, 0, "all is whole and in order");
+    ok(acked > 3 * rounds, "%lu records were acknowledged, in %u segments", acked, wal_last(path, last));
+    wal_remove(wal_dir);
+}
+
+int main(void)
+{
+    const char *preload = getenv("LD_PRELOAD"), *set = getenv("ASH_KILLS");
+    bool slow = preload != NULL && strstr(preload, "vgpreload") != NULL;
+    unsigned rounds = set != NULL ? (unsigned)atoi(set) : slow ? 2 : 30;
+    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    kill_often(wal_path("killed"), rounds, 7);
+    wal_in_memory();
+    kill_often(wal_path("killed"), rounds, 8);
+    return tap_done();
+}
