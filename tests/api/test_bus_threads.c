@@ -19,7 +19,7 @@ struct world {
     struct ash_bus *bus;
     struct ash_msgpool *pool;
     unsigned endings; /* a handler in so many ends its thread; 0: none */
-    int wrong_order;                           /* plain: by ordered handlers, one at a time each */
+    int wrong_order[SUBSYSTEMS];               /* plain: by ordered handlers, one at a time each */
     uint32_t next[SUBSYSTEMS][SENDERS];        /* plain, likewise: the number that may come next at least */
     atomic_ullong delivered, dead, lost, late; /* by handlers and the function for dead letters */
     atomic_ullong handled;                     /* handlers that were begun */
@@ -54,7 +54,7 @@ static void handle(struct ash_msg *msg, const struct ash_match *match, void *use
     if (k < 2) {
         if (others != 0)
             atomic_fetch_add(&w->overlaps, 1);
-        w->wrong_order += load.number < w->next[k][load.sender] || match->n != 1;
+        w->wrong_order[k] += load.number < w->next[k][load.sender] || match->n != 1;
         w->next[k][load.sender] = load.number + 1;
     }
     atomic_fetch_sub(&w->inside[k], 1);
@@ -206,7 +206,7 @@ static void run(unsigned senders, unsigned workers, unsigned pollers, unsigned c
        (unsigned long long)t.delivered, (unsigned long long)t.dead, (unsigned long long)t.refused);
     ok(t.delivered == w.delivered && t.dead == w.dead && t.lost == w.lost, "as handlers say, %llu threads ended",
        (unsigned long long)w.lost);
-    ok(w.wrong_order == 0 && w.overlaps == 0, "ordered ones were in order, one at a time");
+    ok(w.wrong_order[0] == 0 && w.wrong_order[1] == 0 && w.overlaps == 0, "ordered ones were in order, one at a time");
     ok(ash_bus_destroy(w.bus) == 0 && in_use(w.pool) == 0 && ash_msgpool_destroy(w.pool) == 0, "no message is left");
 }
 
