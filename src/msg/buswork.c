@@ -16,8 +16,6 @@ ASH_TLS struct bus_worker *bus_self;
 
 void bus_dead(struct ash_bus *b, struct ash_msg *m, enum ash_bus_reason reason)
 {
-    if (reason != ASH_BUS_LATE)
-        replies_answer(&b->replies, m->id, NULL);
     if (b->dead != NULL)
         b->dead(m, reason, b->user);
     ash_msg_free(m);
@@ -108,9 +106,11 @@ static ASH_COLD void batch_dead(struct subsystem *s, struct batch *batch,
 {
     batch_settle(s, batch);
     struct ash_msg *m = batch->msg[batch->at];
+    uint64_t id = m->id;
     batch->freed = ++batch->at;
     bus_dead(s->bus, m, reason);
     subsystem_count(s, &s->dead, 1);
+    replies_answer(&s->bus->replies, id, NULL); /* who asks finds it counted */
 }
 
 /* In a child that its handler forked: all that the worker has in hand is the parent's. */
