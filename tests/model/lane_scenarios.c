@@ -20,6 +20,7 @@ static unsigned data[ITEMS];   /* plain: written by who pushes, then by who hand
 static unsigned claims;        /* plain: written by who has claimed the lane */
 static unsigned next_number;   /* plain: likewise; the item that comes next */
 static bool refused[THREADS];
+static _Atomic(uint32_t) level; /* atomic: how often the program was told high, less low */
 
 /* The public functions, which the bus calls. */
 unsigned ash_ring_push(struct ash_ring *r, void *const *items, unsigned n)
@@ -157,6 +158,15 @@ static void work_1(void)
     give();
 }
 
+/* Handles what it can have without waiting. */
+static void claim_1(void)
+{
+    if (lane_claim(&lane)) {
+        handle();
+        lane_release(&lane);
+    }
+}
+
 static void push_wait_2(void)
 {
     refused[model_self()] = !lane_push_wait(&lane, item_of(2), -1);
@@ -187,7 +197,7 @@ static void close_lane(void)
 static void told(enum lane_event event)
 {
     for (; event != LANE_NONE; event = lane_cross(&lane))
-        (void)event;
+        add_relaxed(&level, event == LANE_HIGH ? 1 : -1);
 }
 
 static void push_0_1_told(void)
@@ -212,6 +222,12 @@ static void push_1_told(void)
     told(lane_cross(&lane));
 }
 
+static void push_0_told(void)
+{
+    push(0);
+    told(lane_cross(&lane));
+}
+
 /* ---- the beginning ---- */
 
 static void empty(void)
@@ -229,6 +245,13 @@ static void claimed_one(void)
 {
     claimed();
     push(0);
+}
+
+static void ordered_full(void)
+{
+    make(true);
+    push(0);
+    push(1);
 }
 
 static void full(void)
@@ -254,6 +277,12 @@ static void marked_at_1(void)
 }
 
 /* ---- the end ---- */
+
+static void check_claims(void)
+{
+    model_require(load_relaxed(&lane.claimed) == 0, "the lane is claimed still");
+    model_require(next_number == claims && claims != 0, "%u items, %u claims", next_number, claims);
+}
 
 static void check_free(void)
 {
@@ -293,6 +322,7 @@ static void check_marked(void)
         model_require(load_relaxed(&lane.marked) == 1, "it is high, and nobody was told");
     if (count <= lane.low)
         model_require(load_relaxed(&lane.marked) == 0, "it is low, and nobody was told");
+    model_require(load_relaxed(&level) == load_relaxed(&lane.marked), "the program was told twice");
 }
 
 const struct scenario lane_scenarios[] = {
@@ -301,6 +331,11 @@ const struct scenario lane_scenarios[] = {
      .setup = empty,
      .thread = {send_0, work_1},
      .check = check_one},
+    {.name = "lane-claim",
+     .invariant = "two workers claim a lane: one at a time has it",
+     .setup = ordered_full,
+     .thread = {claim_1, claim_1},
+     .check = check_claims},
     {.name = "lane-give",
      .invariant = "one pushes to a claimed lane, and its claimer goes elsewhere: another worker is woken",
      .setup = claimed,
@@ -329,6 +364,11 @@ const struct scenario lane_scenarios[] = {
      .setup = full,
      .thread = {push_wait_2, push_wait_3, pop_2},
      .check = check_pushed},
+    {.name = "lane-room-each",
+     .invariant = "a sender waits for room while two items are popped by two workers",
+     .setup = full,
+     .thread = {push_wait_2, pop_1, pop_1},
+     .check = check_pushed},
     {.name = "lane-close",
      .invariant = "two senders wait for room in a lane that is closed: both are told",
      .setup = full,
@@ -338,6 +378,11 @@ const struct scenario lane_scenarios[] = {
      .invariant = "a lane fills while it is emptied: in the end its mark is as it should be",
      .setup = marked_at_2,
      .thread = {push_0_1_told, pop_told},
+     .check = check_marked},
+    {.name = "lane-marks-two",
+     .invariant = "two senders fill a lane at the same time: the program is told once",
+     .setup = marked_at_2,
+     .thread = {push_0_told, push_1_told},
      .check = check_marked},
     {.name = "lane-marks-high",
      .invariant = "a lane that is high is emptied while it is filled again",

@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-enum { SCENARIOS = 96 };
+enum { SCENARIOS = 128 };
 
 static const struct scenario *scenarios[SCENARIOS];
 static unsigned scenario_count;
