@@ -40,7 +40,7 @@ struct memo {
     struct ash_match match;
 };
 
-/* A router is given /path of subsystem://path: what its patterns have in common is not looked at. */
+/* Routers are given the /path of subsystem://path: what patterns have in common is left out. */
 ASH_INLINE const char *message_path(const struct subsystem *s, const struct ash_msg *m, size_t *len)
 {
     const char *route = ash_msg_route(m, len);

@@ -63,7 +63,7 @@ static void handle(struct ash_msg *msg, const struct ash_match *match, void *use
     atomic_fetch_add_explicit(&w->delivered, 1, memory_order_relaxed);
 }
 
-static void note_dead(struct ash_msg *msg, enum ash_bus_reason reason, void *user)
+static void count_dead(struct ash_msg *msg, enum ash_bus_reason reason, void *user)
 {
     struct world *w = user;
     (void)msg;
@@ -151,7 +151,7 @@ static void *poller_main(void *arg)
 static struct ash_bus *make_bus(struct world *w, unsigned workers, unsigned pollers, unsigned capacity)
 {
     struct ash_bus *bus = ash_bus_create(
-        ASH_BUS_CONFIG(.workers = workers, .pollers = pollers, .capacity = capacity, .dead = note_dead, .user = w));
+        ASH_BUS_CONFIG(.workers = workers, .pollers = pollers, .capacity = capacity, .dead = count_dead, .user = w));
     for (uintptr_t k = 0; k < SUBSYSTEMS; k++) {
         char pattern[32];
         snprintf(pattern, sizeof pattern, "%s://to/{x}", names[k]);

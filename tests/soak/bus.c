@@ -137,7 +137,9 @@ int main(int argc, char **argv)
         pthread_create(&thread[i], NULL, sender, i == 0 ? NULL : &thread[i]);
     printf("begun\n");
     fflush(stdout);
-    nanosleep(&(struct timespec){.tv_sec = argc > 1 ? atoi(argv[1]) : 60}, NULL);
+    struct timespec left = {.tv_sec = argc > 1 ? atoi(argv[1]) : 60};
+    while (nanosleep(&left, &left) != 0) /* statistics are written when a signal comes */
+        ;
     over = 1;
     for (unsigned i = 0; i < SENDERS; i++)
         pthread_join(thread[i], NULL);
