@@ -119,7 +119,7 @@ struct watch {
     int high, low, dead[ASH_BUS_LATE + 1];
 };
 
-static void note_mark(struct ash_bus *bus, const char *subsystem, int is_high, void *user)
+static void watch_mark(struct ash_bus *bus, const char *subsystem, int is_high, void *user)
 {
     struct watch *w = user;
     (void)bus;
@@ -127,7 +127,7 @@ static void note_mark(struct ash_bus *bus, const char *subsystem, int is_high, v
         ++*(is_high ? &w->high : &w->low);
 }
 
-static void note_dead(struct ash_msg *msg, enum ash_bus_reason reason, void *user)
+static void watch_dead(struct ash_msg *msg, enum ash_bus_reason reason, void *user)
 {
     (void)msg;
     ((struct watch *)user)->dead[reason]++;
@@ -138,7 +138,7 @@ static void test_pressure(void)
     struct watch w = {0};
     int done = 0;
     struct ash_msgpool *pool = ash_msgpool_create(NULL, NULL);
-    struct ash_bus *bus = ash_bus_create(ASH_BUS_CONFIG(.mark = note_mark, .dead = note_dead, .user = &w));
+    struct ash_bus *bus = ash_bus_create(ASH_BUS_CONFIG(.mark = watch_mark, .dead = watch_dead, .user = &w));
     ash_bus_subsystem(bus, "jobs", ASH_BUS_SUBSYSTEM_CONFIG(.capacity = 16, .high = 12, .low = 4));
     ash_bus_on(bus, "jobs://run", count_up, &done);
     unsigned sent = 0;
