@@ -42,8 +42,9 @@
 #include <pthread.h>
 
 enum {
-    BUS_BATCH = 64,                     /* messages that leave an ordered lane at once */
-    BUS_FREED = 16,                     /* and that are freed at once */
+    BUS_BATCH = 64, /* messages that leave an ordered lane at once */
+    BUS_AHEAD = 4,  /* messages between the one that is handled and the one that is fetched */
+    BUS_FREED = 16, /* and that are freed at once */
     BUS_TABLE = 2 * ASH_BUS_SUBSYSTEMS, /* places of `table` */
 };
 

@@ -145,6 +145,19 @@ ASH_INLINE bool message_refuse(struct subsystem *s, struct memo *memo, const str
     return true;
 }
 
+/*
+ * The lines of a message that will soon be handled, which its sender's processor has: its header,
+ * and its metadata and target. Waiting for them, one after the other, was a fifth of the time.
+ */
+ASH_INLINE void batch_fetch(const struct batch *batch)
+{
+    if (batch->at + BUS_AHEAD < batch->count) {
+        const char *m = (const char *)batch->msg[batch->at + BUS_AHEAD];
+        __builtin_prefetch(m);
+        __builtin_prefetch(m + ASH_CACHE_LINE);
+    }
+}
+
 /* Handles up to `max` messages of the worker's batch: how many. */
 static unsigned batch_handle(struct bus_worker *w, unsigned max)
 {
@@ -156,6 +169,7 @@ static unsigned batch_handle(struct bus_worker *w, unsigned max)
     memo.msg = NULL;
     for (; n < max && batch->at < batch->count; n++) {
         struct ash_msg *m = batch->msg[batch->at];
+        batch_fetch(batch);
         if (ASH_UNLIKELY(message_refuse(s, &memo, m, &reason))) {
             batch_dead(s, batch, reason);
             memo.msg = NULL;
