@@ -22,9 +22,9 @@
  * A forked child: the thread that forked may be in a handler, whose lane stays claimed; everything
  * else is let go at once, and the messages in the rings are freed at the child's first use.
  *
- * Rejected: a match at the sender (see 1); batches taken by unordered workers (a blocked handler
- * held up to 63 others, and giving them back lost their places); freeing messages one by one (3 ns
- * each more than 16 at a time).
+ * Rejected: a match at the sender (see 1); batches for unordered workers (a handler that blocks
+ * would hold up to 63 others, and what is given back has lost its place); freeing messages one by
+ * one, 9 ns each more than 16 at a time.
  */
 #ifndef ASH_BUS_H
 #define ASH_BUS_H
