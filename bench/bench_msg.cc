@@ -323,8 +323,8 @@ void route(benchmark::State &state, which w, bool shuffled)
 }
 BENCHMARK_CAPTURE(route, all, ALL, false);
 BENCHMARK_CAPTURE(route, all_shuffled, ALL, true);
-BENCHMARK_CAPTURE(route, text, STATIC, false);
-BENCHMARK_CAPTURE(route, names, DYNAMIC, false);
+BENCHMARK_CAPTURE(route, static, STATIC, false);
+BENCHMARK_CAPTURE(route, dynamic, DYNAMIC, false);
 
 void route_compile(benchmark::State &state)
 {

@@ -29,14 +29,15 @@
  *   ash_msgpool_tick. A use of a message after its last free is reported under valgrind and with
  *   -fsanitize=address. What ash_msg_reset is given must not lie in the message itself.
  *
- * The router is in ashlar/router.h and calls in batches are in ashlar/batcher.h; both come with
- * this header.
+ * The router is in ashlar/router.h, calls in batches are in ashlar/batcher.h, and the bus, which
+ * takes messages to handlers, is in ashlar/bus.h; all come with this header.
  */
 #ifndef ASHLAR_MSG_H
 #define ASHLAR_MSG_H
 
 #include <ashlar/batcher.h>
 #include <ashlar/buf.h>
+#include <ashlar/bus.h>
 #include <ashlar/config.h>
 #include <ashlar/router.h>
 

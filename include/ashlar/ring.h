@@ -17,8 +17,8 @@
  *
  * Threads: as the kind says. One producer and one consumer at a time of ASH_SPSC, any number of
  * producers and one consumer of ASH_MPSC, any number of both of ASH_MPMC. ash_ring_wait belongs to
- * consumers; ash_ring_close, _count, _capacity, _stats and _dump may be called by anybody at any
- * time.
+ * consumers; ash_ring_close, _ready, _count, _capacity, _stats and _dump may be called by anybody
+ * at any time.
  *
  * Progress: no call but ash_ring_wait ever waits. Push and pop retry only when another thread has
  * taken the places they were about to take, so of those that retry one is always done. Of ASH_MPSC
@@ -104,6 +104,12 @@ int ash_ring_wait(struct ash_ring *ring, int64_t timeout_ns);
  * is closing once; a closed ring stays closed.
  */
 void ash_ring_close(struct ash_ring *ring);
+
+/*
+ * Whether there is an item to pop: 1 or 0. Any thread may ask; the answer is a moment old. Cost:
+ * two or three loads of words that consumers read anyway, none of them the position of producers.
+ */
+int ash_ring_ready(const struct ash_ring *ring);
 
 /* Items in the ring: exact at rest, else a moment old; with the items of pushes under way. */
 unsigned ash_ring_count(const struct ash_ring *ring);

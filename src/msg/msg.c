@@ -194,22 +194,48 @@ static ASH_NOINLINE void message_drop_buf(struct ash_msg *m)
     ash_buf_drop(msg_buf(m));
 }
 
-ASH_API void ash_msg_free(struct ash_msg *m)
+/* Gives a reference up; true: it was the last, and the message is to go back. */
+ASH_INLINE bool message_unref(struct ash_msg *m)
 {
-    if (ASH_UNLIKELY(m == NULL))
-        return;
     /* acquire: what the owners before did with it, who gave theirs up; pairs with the release */
     if (ASH_UNLIKELY(load_acquire(&m->refs) != 1)) {
         uint32_t before = sub_acq_rel(&m->refs, 1);
         if (before == 0)
             fatal("double free of message %p", (void *)m);
         if (before > 1)
-            return;
+            return false;
     } else
         store_relaxed(&m->refs, 0);
     if (ASH_UNLIKELY(m->external))
         message_drop_buf(m);
-    ash_pool_put(m->pool->objects, m);
+    return true;
+}
+
+ASH_API void ash_msg_free(struct ash_msg *m)
+{
+    if (ASH_LIKELY(m != NULL) && ASH_LIKELY(message_unref(m)))
+        ash_pool_put(m->pool->objects, m);
+}
+
+enum { FREED_TOGETHER = 16 };
+
+void msgs_free(struct ash_msg *const *msgs, unsigned n)
+{
+    void *gone[FREED_TOGETHER];
+    struct ash_msgpool *pool = NULL;
+    unsigned k = 0;
+    for (unsigned i = 0; i < n; i++) {
+        if (!message_unref(msgs[i]))
+            continue;
+        if (k != 0 && (msgs[i]->pool != pool || k == FREED_TOGETHER)) {
+            ash_pool_put_bulk(pool->objects, gone, k);
+            k = 0;
+        }
+        pool = msgs[i]->pool;
+        gone[k++] = msgs[i];
+    }
+    if (k != 0)
+        ash_pool_put_bulk(pool->objects, gone, k);
 }
 
 /* ---- what it has ---- */

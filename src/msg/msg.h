@@ -65,6 +65,9 @@ struct ash_msgpool {
     _Atomic(uint64_t) externals; /* atomic: bodies that were put into bufs */
 };
 
+/* ash_msg_free of each, those of one pool together. */
+void msgs_free(struct ash_msg *const *msgs, unsigned n);
+
 ASH_INLINE char *msg_target(const struct ash_msg *m)
 {
     return (char *)(uintptr_t)m + m->pool->at;

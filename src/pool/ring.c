@@ -268,12 +268,16 @@ int ring_wait_slow(struct ash_ring *r, int64_t timeout_ns)
     return status;
 }
 
-int ring_wait(struct ash_ring *r, int64_t timeout_ns)
+bool ring_ready(const struct ash_ring *r)
 {
     uint64_t head = load_relaxed(&r->head);
-    bool item = r->kind == ASH_SPSC ? (load_relaxed(&r->tail) & ~RING_CLOSED) != head
-                                    : cells_ready(r, head, 1, FULL) != 0;
-    return item ? 0 : ring_wait_slow(r, timeout_ns);
+    return r->kind == ASH_SPSC ? (load_relaxed(&r->tail) & ~RING_CLOSED) != head
+                               : cells_ready(r, head, 1, FULL) != 0;
+}
+
+int ring_wait(struct ash_ring *r, int64_t timeout_ns)
+{
+    return ring_ready(r) ? 0 : ring_wait_slow(r, timeout_ns);
 }
 
 void ring_close(struct ash_ring *r)

@@ -90,6 +90,7 @@ void ring_init(struct ash_ring *r, unsigned shift, enum ash_ring_kind kind, void
 unsigned ring_push(struct ash_ring *r, void *const *items, unsigned n);
 unsigned ring_pop(struct ash_ring *r, void **items, unsigned n);
 int ring_wait(struct ash_ring *r, int64_t timeout_ns);
+bool ring_ready(const struct ash_ring *r);
 
 /* The same without a first look that costs nothing. */
 int ring_wait_slow(struct ash_ring *r, int64_t timeout_ns);

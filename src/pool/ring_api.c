@@ -56,6 +56,11 @@ ASH_API int ash_ring_wait(struct ash_ring *r, int64_t timeout_ns)
     return ring_wait(r, timeout_ns);
 }
 
+ASH_API int ash_ring_ready(const struct ash_ring *r)
+{
+    return ring_ready(r);
+}
+
 ASH_API void ash_ring_close(struct ash_ring *r)
 {
     ring_close(r);

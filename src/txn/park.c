@@ -39,13 +39,18 @@ void park_leave(struct parking *p, unsigned self)
         park_sleep(p, self);
 }
 
-void park_found(struct parking *p)
+bool park_found_last(struct parking *p)
 {
     bool last = sub_relaxed(&p->searching, 1) == 1;
     if (!last)
-        return;
+        return false;
     fence_seq_cst(); /* rule 3; pairs with park_tell */
-    if (load_relaxed(&p->searching) == 0 && park_any_idle(p))
+    return load_relaxed(&p->searching) == 0 && park_any_idle(p);
+}
+
+void park_found(struct parking *p)
+{
+    if (park_found_last(p))
         park_wake(p);
 }
 

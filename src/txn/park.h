@@ -54,6 +54,8 @@ void park_sleep(struct parking *p, unsigned self);
 
 /* The searching worker has a task, and searches no more. */
 void park_found(struct parking *p);
+/* The same for who can tell whether there are more tasks. True: if there are, wake one (rule 3). */
+bool park_found_last(struct parking *p);
 
 /* Wakes one; false when nobody is idle. */
 ASH_COLD bool park_wake(struct parking *p);

@@ -142,7 +142,7 @@ static int walk(struct ash_ring *ring, unsigned capacity)
         wrong += k != (n < room ? n : room);
         pushed += k;
         unsigned there = (unsigned)(pushed - popped);
-        wrong += ash_ring_count(ring) != there;
+        wrong += ash_ring_count(ring) != there || ash_ring_ready(ring) != (there != 0);
         unsigned got = ash_ring_pop(ring, out, m);
         wrong += got != (m < there ? m : there);
         for (unsigned i = 0; i < got; i++)

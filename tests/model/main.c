@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-enum { SCENARIOS = 96 };
+enum { SCENARIOS = 128 };
 
 static const struct scenario *scenarios[SCENARIOS];
 static unsigned scenario_count;
@@ -141,6 +141,7 @@ int main(int argc, char **argv)
     scenarios_gather(ringlog_scenarios, argv + i, full);
     scenarios_gather(vmidle_scenarios, argv + i, full);
     scenarios_gather(txn_scenarios, argv + i, full);
+    scenarios_gather(lane_scenarios, argv + i, full);
     if (all)
         litmus_test(full ? 400 : 40);
     for (unsigned k = 0; k < scenario_count; k++)

@@ -188,7 +188,8 @@ void mutants_test(const struct scenario *const *scenarios, const struct outcome 
     for (unsigned i = 0; i < sites_count(); i++) {
         const struct model_site *site = site_at(i);
         bool is_short = strstr(site->file, "remote.c") != NULL || strstr(site->file, "pool/ring.c") != NULL ||
-                        strstr(site->file, "vm/ringlog.c") != NULL || strstr(site->file, "txn/deque") != NULL;
+                        strstr(site->file, "vm/ringlog.c") != NULL || strstr(site->file, "txn/deque") != NULL ||
+                        strstr(site->file, "msg/lane") != NULL;
         if (strstr(site->file, "src/") == NULL || !is_first(i) || !(full || is_short))
             continue;
         for (enum mutant_fault fault = FAULT_NONE + 1; fault < FAULT_NO_ORDER; fault++)

@@ -19,7 +19,8 @@ static const char *const quiet[] = {"&orphan_count", "&mapped_chunks", "&total",
                                     "&s->carved",    "&s->bytes",
                                     "&h->bin[cls].word", "&heap_late.of[0].direct",
                                     "&heap_late.of[0].flushed", "&r->full",
-                                    "&r->sleeps", "&r->wakes", "hint", "&p->wakes", NULL};
+                                    "&r->sleeps", "&r->wakes", "hint", "&p->wakes",
+                                    "&l->highs", "&l->waited", NULL};
 
 static bool listed(const char *const *list, const char *place)
 {
