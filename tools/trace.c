@@ -215,7 +215,7 @@ static void chunk_read(struct trace *t, size_t offset)
     size_t room = stop - start - sizeof c;
     if (c.magic == 0 && c.bytes == 0)
         return; /* was made, and nothing written to it */
-    if (c.magic != TRACE_CHUNK_MAGIC || c.number != number)
+    if (c.magic != TRACE_CHUNK_MAGIC || c.number != number || c.reserved != 0)
         wrong(t, "offset %zu: no chunk begins here", start);
     else if (c.bytes > room)
         wrong(t, "offset %zu: the file ends in chunk %zu, which has %u bytes", t->size, number,
