@@ -115,8 +115,16 @@ struct bindings {
     unsigned dynamic;   /* processes of which the linker wrote something */
     unsigned processes; /* that bound malloc or operator new */
     unsigned ours;      /* to the wanted library */
-    char other[160];    /* the first other library */
+    char other[160];    /* another library that it was bound to, if possible not the C library */
 };
+
+/* Whose malloc, or operator new, is the C library's own. */
+static bool is_c_library(const char *path)
+{
+    const char *name = strrchr(path, '/') != NULL ? strrchr(path, '/') + 1 : path;
+    return strncmp(name, "libc.", 5) == 0 || strncmp(name, "libc-", 5) == 0 ||
+           strncmp(name, "libstdc++.", 10) == 0 || strncmp(name, "libc++", 6) == 0;
+}
 
 static bool is_file(const char *path, const char *wanted)
 {
@@ -156,14 +164,14 @@ static void read_bindings(FILE *from, const char *wanted, struct bindings *b)
         any = true;
         if (is_file(library, wanted))
             ours = true;
-        else
+        else if (other[0] == '\0' || is_c_library(other))
             snprintf(other, sizeof other, "%s", library);
     }
     free(line);
     b->dynamic++;
     b->processes += any;
     b->ours += ours;
-    if (any && !ours && b->other[0] == '\0')
+    if (any && !ours && (b->other[0] == '\0' || is_c_library(b->other)))
         memcpy(b->other, other, sizeof other);
 }
 
@@ -285,8 +293,11 @@ static void check_bindings(const struct contestant *who, const struct probe *p, 
                            struct check *c, size_t i)
 {
     const struct bindings *b = &p->bindings;
-    if (who->library[0] == '\0')
+    if (who->library[0] == '\0') {
+        if (b->other[0] != '\0' && !is_c_library(b->other))
+            snprintf(c->note[i], sizeof c->note[i], "malloc comes from %s", b->other);
         return;
+    }
     if (reason != NULL) {
         c->left_out[i] = true;
         snprintf(c->note[i], sizeof c->note[i], "takes no effect: %s", reason);
