@@ -14,7 +14,7 @@ bool library_find(const char *name, char *path, size_t size);
 /* Puts the library in front of what is preloaded already. */
 bool library_preload(const char *library);
 
-/* Becomes the command. Comes back only with the status to leave with, the reason having been said. */
+/* Becomes the command. Comes back only with a status to leave with, and has said why. */
 int library_exec(char **command);
 
 #endif

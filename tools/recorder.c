@@ -2,7 +2,7 @@
  * libashlar-record.so: writes down what a program asks of malloc and its family. `ashlar record`
  * preloads it; by hand, in front of any allocator:
  *
- *   ASH_RECORD=FILE LD_PRELOAD=.../libashlar-record.so PROGRAM...     (%p in FILE: the process's id)
+ *   ASH_RECORD=FILE LD_PRELOAD=.../libashlar-record.so PROGRAM...     (%p in FILE: the process)
  *
  * Every call is passed on to the next library that has it; the format is in trace.h, the file in
  * recorder_file.h. The rules:

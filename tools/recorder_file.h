@@ -6,7 +6,7 @@
  *      however that happens, or becomes another program. Its blocks are allocated before, so that a
  *      full disk is an error here and not a signal at a store.
  *   2. The file is opened anew for each chunk: programs close descriptors that they do not know.
- *   3. What belongs to a process lies in a page that fork gives to the child as zeroes. A child thus
+ *   3. What belongs to a process lies in a page that a forked child finds full of zeroes. So it
  *      begins a file of its own at its first event, however it was forked, and no lock of a thread
  *      that it does not have is held in it.
  *   4. When a chunk cannot be had, that is said once, and nothing more is recorded; the program

@@ -256,6 +256,8 @@ static bool threads_build(struct trace *t)
 {
     uint64_t lost = t->size + TRACE_CHUNK;
     struct trace_thread *thread = NULL;
+    if (t->section_count == 0)
+        return wrong(t, "offset 0: no event can be read");
     qsort(t->sections, t->section_count, sizeof *t->sections, section_order);
     t->threads = calloc(t->section_count + 1, sizeof *t->threads);
     if (t->threads == NULL)
@@ -301,9 +303,7 @@ static bool read_all(struct trace *t)
         return false;
     for (size_t offset = 0; offset < t->size; offset += TRACE_CHUNK)
         chunk_read(t, offset);
-    if (!threads_build(t))
-        return false;
-    return t->section_count != 0 || wrong(t, "offset 0: no event can be read");
+    return threads_build(t);
 }
 
 bool trace_read(struct trace *t, const void *data, size_t size)
