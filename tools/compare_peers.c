@@ -9,7 +9,6 @@
 
 #include <dlfcn.h>
 #include <glob.h>
-#include <gnu/libc-version.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -145,14 +144,16 @@ static void add(struct contestants *all, const char *name, enum contestant_kind 
     if (all->count == CONTESTANTS_MAX)
         return;
     struct contestant *c = &all->one[all->count++];
+    char text[NAME_BYTES];
     *c = (struct contestant){.kind = kind};
     snprintf(c->name, sizeof c->name, "%s", name);
     snprintf(c->library, sizeof c->library, "%s", library);
     if (kind == KIND_PEER)
         find_version(library, c->version, sizeof c->version);
-    else
-        snprintf(c->version, sizeof c->version, "%s",
-                 kind == KIND_GLIBC ? gnu_get_libc_version() : ASHLAR_VERSION);
+    else if (kind == KIND_ASHLAR)
+        snprintf(c->version, sizeof c->version, "%s", ASHLAR_VERSION);
+    else if (confstr(_CS_GNU_LIBC_VERSION, text, sizeof text) > 0 && strchr(text, ' ') != NULL)
+        snprintf(c->version, sizeof c->version, "%.20s", strchr(text, ' ') + 1);
     snprintf(c->preload, sizeof c->preload, library[0] != '\0' ? "LD_PRELOAD=%s" : "LD_PRELOAD",
              library);
     snprintf(c->grain, sizeof c->grain, grain != NULL ? "ASHLAR_GRAIN=%s" : "ASHLAR_GRAIN", grain);

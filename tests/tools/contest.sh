@@ -3,14 +3,12 @@
 . "$top_srcdir/tests/tap.sh"
 ashlar=$top_builddir/ashlar
 cd "$scratch" || exit 99
-names=$("$ashlar" compare --list 2>/dev/null | cut -d' ' -f1 | tr '\n' ' ')
-case $names in
-"glibc ashlar ashlar-16 "*) ok 0 "--list: $names" ;;
-*)
-    skip "compare" "not glibc, or built without malloc"
+if [ ! -e "$top_builddir/.libs/libashlar-record.so" ]; then
+    skip "compare" "built without malloc"
     tap_done
-    ;;
-esac
+fi
+names=$("$ashlar" compare --list 2>/dev/null | cut -d' ' -f1 | tr '\n' ' ')
+is "$(echo "$names" | cut -d' ' -f1-3)" "glibc ashlar ashlar-16" "--list: $names"
 compare() {
     timeout 120 "$ashlar" compare "$@" >out 2>told
 }
