@@ -2,8 +2,8 @@
  * Plays a trace back: each recorded thread is a thread, and makes its calls in its order.
  *
  *   1. A thread decodes its events up to the next mark, without the clock, then makes these calls
- *      under it: reading the clock and the trace costs the result nothing. Time spent in waiting is
- *      taken off.
+ *      under it: reading the trace, and the first touch of the player's own tables, cost the
+ *      result nothing. Time spent in waiting is taken off.
  *   2. Marks are passed in their recorded order, whatever the allocator's speed: a thread waits for
  *      its turn. Between marks, whoever ends another thread's block waits for it to be there.
  *   3. A block's address is published in its owner's table, by the index of the object. Of 4,096
@@ -32,8 +32,8 @@
 #include <unistd.h>
 
 enum {
-    PART = 2 * TRACE_STRIDE, /* calls that are decoded at once */
-    PIECE = 4096,            /* objects whose table goes back together */
+    PART = 128,   /* calls that are decoded at once: they stay in the first cache */
+    PIECE = 4096, /* objects whose table goes back together */
     SPINS = 200,
     YIELDS = 400,
     THREAD_STACK = 1 << 18,
@@ -48,17 +48,16 @@ static char gone; /* its address stands for a block that is not there any more *
 
 struct slot {
     _Atomic(void *) block; /* atomic: NULL before it begins. Released by made, acquired by take */
-    size_t size;           /* written before the block is published */
+    size_t size;           /* written when the call is decoded, before the block is published */
 };
 
 struct call {
-    enum trace_op op;
-    unsigned align_log2;
+    uint8_t op; /* enum trace_op */
+    uint8_t align_log2;
+    bool remote;
     uint64_t size;
     struct slot *ends, *made; /* NULL: none */
-    struct thread *owner;
-    uint64_t object; /* that ends, of the owner's */
-    bool remote;
+    struct thread *owner;     /* of the one that ends */
 };
 
 struct thread {
@@ -203,12 +202,12 @@ static void *aligned(const struct call *c)
 }
 
 /* Publishes the block; a refused one is gone from the start. */
-static void made(struct thread *t, const struct call *c, void *block)
+ASH_INLINE void made(struct thread *t, const struct call *c, void *block)
 {
-    t->sums.calls++;
-    t->sums.refused += block == NULL;
-    t->sums.misaligned += ((uintptr_t)block & (((uintptr_t)1 << c->align_log2) - 1)) != 0;
-    c->made->size = c->size;
+    if (ASH_UNLIKELY(block == NULL))
+        t->sums.refused++;
+    if (ASH_UNLIKELY(((uintptr_t)block & (((uintptr_t)1 << c->align_log2) - 1)) != 0))
+        t->sums.misaligned++;
     /* release: the size and the block's contents; pairs with take's acquire */
     store_release(&c->made->block, block != NULL ? block : &gone);
 }
@@ -247,10 +246,10 @@ static void play_free(struct thread *t, const struct call *c)
     void *block = take(t, c);
     if (block == NULL) {
         t->sums.skipped++;
+        t->sums.calls--;
         return;
     }
     free(block);
-    t->sums.calls++;
 }
 
 static void play_part(struct thread *t, size_t count)
@@ -298,7 +297,6 @@ static bool find_ended(struct thread *t, const struct trace_event *e, struct cal
         return !release;
     }
     c->owner = owner;
-    c->object = e->object;
     c->ends = &owner->slots[e->object];
     c->remote = remote;
     return true;
@@ -329,10 +327,15 @@ static size_t decode_part(struct thread *t, bool *marked, bool *more)
         struct call *c = &t->calls[n];
         if (makes_block(&e) && (uintptr_t)&t->slots[e.made] % t->player->page == 0)
             table_grow(t->player);
-        *c = (struct call){
-            .op = e.op, .align_log2 = e.align_log2, .size = e.size, .made = &t->slots[e.made]};
+        *c =
+            (struct call){.op = (uint8_t)e.op, .align_log2 = (uint8_t)e.align_log2, .size = e.size};
+        if (makes_block(&e)) {
+            c->made = &t->slots[e.made];
+            c->made->size = e.size;
+        }
         n += find_ended(t, &e, c);
     }
+    t->sums.calls += n;
     return n;
 }
 
@@ -342,7 +345,7 @@ static void retire_part(struct thread *t, size_t count)
     for (const struct call *c = t->calls; c < t->calls + count; c++) {
         if (c->ends == NULL)
             continue;
-        size_t piece = c->object / PIECE;
+        size_t piece = (size_t)(c->ends - c->owner->slots) / PIECE;
         /* acq_rel: whoever comes last finds everybody else done with the slots */
         if (atomic_fetch_add_explicit(&c->owner->ended[piece], 1, memory_order_acq_rel) ==
             PIECE - 1) {
