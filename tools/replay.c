@@ -60,7 +60,7 @@ static void complain(const char *path, const struct replay_figures *f)
     if (f->stuck)
         fprintf(stderr, "ashlar: %s: threads wait for each other: the trace contradicts itself\n",
                 path);
-    if (f->skipped != 0)
+    else if (f->skipped != 0)
         fprintf(stderr, "ashlar: %s: %" PRIu64 " calls end blocks that the trace does not have\n",
                 path, f->skipped);
     if (f->refused != 0)

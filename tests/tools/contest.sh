@@ -101,7 +101,7 @@ int main(void) { return strdup("x") == NULL; }
 END
 $CC -fno-builtin -rdynamic -o own own.c && compare $few -- ./own
 is "$? $(grep -c 'ashlar: takes no effect: malloc comes from ./own (left out)' out)" "1 1" "a program with its own malloc"
-timeout -s INT 2 "$ashlar" compare --only glibc,ashlar -n 100 --warmup 0 -- sleep 0.2 >out 2>told
+timeout -s INT 4 "$ashlar" compare --only glibc,ashlar -n 100 --warmup 0 -- sleep 0.2 >out 2>told
 is "$(grep -cE '^sleep 0.2: [0-9]+ rounds? in rotation, 0 to warm up, interrupted$' out)" 1 "an interrupt shows what is there"
 (
     "$ashlar" compare --only glibc -n 1 -- sleep 100 &

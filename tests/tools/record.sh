@@ -201,6 +201,37 @@ is "$("$ashlar" replay nothing 2>&1)" "ashlar: nothing: No such file or director
 "$ashlar" replay nothing 2>/dev/null
 is $? 1 "its exit status"
 
+cat >contradiction.c <<'END'
+/* Two threads, each of which frees a block of the other before it allocates its own. */
+#include "tools/trace.h"
+#include <stdio.h>
+int main(void)
+{
+    static _Alignas(8) unsigned char file[4096];
+    struct trace_header h = {.magic = TRACE_MAGIC_BYTES, .version = TRACE_VERSION, .chunk_bytes = TRACE_CHUNK};
+    struct trace_chunk c = {.magic = TRACE_CHUNK_MAGIC};
+    unsigned char *begin = file + sizeof h + sizeof c, *p = begin;
+    for (unsigned thread = 1; thread <= 2; thread++) {
+        p = trace_put_other(p, TRACE_SECTION, 3, thread, 0, 0);
+        p = trace_put_other(p, TRACE_MARK, 2, thread - 1, 0, 0);
+        p = trace_put(p, TRACE_FREE_REMOTE, 2, 3 - thread, 0, 0);
+        p = trace_put(p, TRACE_MALLOC, 1, 100, 0, 0);
+    }
+    c.bytes = (uint32_t)(p - begin);
+    c.checksum = trace_chunk_checksum(&c, begin);
+    h.checksum = trace_header_checksum(&h);
+    memcpy(file, &h, sizeof h);
+    memcpy(file + sizeof h, &c, sizeof c);
+    return fwrite(file, (size_t)(p - file), 1, stdout) != 1;
+}
+END
+$CC -D_GNU_SOURCE -I"$top_srcdir" -I"$top_srcdir/src" -DTRACE_MAGIC_BYTES="{'a','s','h','t','r','a','c','e'}" \
+    -o contradiction contradiction.c && ./contradiction >bad
+"$ashlar" trace bad >out 2>told
+is "$? $(cat told)" "1 ashlar: bad: 2 events end blocks that the trace does not have" "a trace in which threads wait for each other"
+timeout 60 "$ashlar" replay --here bad >out 2>told
+is "$? $(cat told)" "1 ashlar: bad: threads wait for each other: the trace contradicts itself" "its replay ends"
+
 # ---- the command lines ----
 
 wrong() {
