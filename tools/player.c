@@ -64,11 +64,11 @@ struct thread {
     struct player *player;
     const struct trace_thread *trace;
     struct trace_cursor cursor;
-    struct slot *slots;       /* by object */
-    _Atomic(uint32_t) *ended; /* per piece of slots; atomic: counts up to PIECE */
-    struct call *calls;       /* PART of them, of this thread */
-    uint64_t *ranks;          /* where its marks stand among all marks, in their order */
-    uint64_t mark_next;       /* the index of the next one */
+    struct slot *slots;      /* by object */
+    _Atomic(uint32_t) *left; /* per piece of slots; atomic: counts PIECE ends down from 0 */
+    struct call *calls;      /* PART of them, of this thread */
+    uint64_t *ranks;         /* where its marks stand among all marks, in their order */
+    uint64_t mark_next;      /* the index of the next one */
     struct replay_figures sums;
     int64_t waited; /* ns, in the current part */
     pthread_t id;
@@ -347,8 +347,7 @@ static void retire_part(struct thread *t, size_t count)
             continue;
         size_t piece = (size_t)(c->ends - c->owner->slots) / PIECE;
         /* acq_rel: whoever comes last finds everybody else done with the slots */
-        if (atomic_fetch_add_explicit(&c->owner->ended[piece], 1, memory_order_acq_rel) ==
-            PIECE - 1) {
+        if (sub_acq_rel(&c->owner->left[piece], 1) == 1 - (uint32_t)PIECE) {
             madvise(&c->owner->slots[piece * PIECE], PIECE * sizeof(struct slot), MADV_DONTNEED);
             sub_relaxed(&t->player->tables, PIECE * sizeof(struct slot));
         }
@@ -439,9 +438,9 @@ static bool prepare(struct player *p)
         t->player = p;
         t->trace = &p->trace->threads[i];
         t->slots = memory((t->trace->objects + 1) * sizeof *t->slots);
-        t->ended = memory((t->trace->objects / PIECE + 1) * sizeof *t->ended);
+        t->left = memory((t->trace->objects / PIECE + 1) * sizeof *t->left);
         t->calls = memory(PART * sizeof *t->calls);
-        if (t->slots == NULL || t->ended == NULL || t->calls == NULL)
+        if (t->slots == NULL || t->left == NULL || t->calls == NULL)
             return false;
     }
     return rank_marks(p);

@@ -53,7 +53,7 @@ static ASH_COLD bool stop(int error)
 {
     struct file *file = file_own();
     char line[PATH_MAX + 200];
-    if (atomic_exchange_explicit(&file->stopped, 1, memory_order_relaxed) != 0)
+    if (exchange_acquire(&file->stopped, 1) != 0)
         return false;
     int n =
         snprintf(line, sizeof line, "ashlar: recording to %s stopped: %s; the program goes on\n",

@@ -191,7 +191,9 @@ static bool chunk_parse(struct trace *t, struct contents *sums, const unsigned c
         next += makes_object(e.op);
         p = after;
     }
-    return !mark_due;
+    if (mark_due) /* it died between the two */
+        t->section_count--;
+    return true;
 }
 
 /* The chunk at `offset`; one that is wrong leaves nothing behind. */
