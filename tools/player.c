@@ -37,7 +37,7 @@ enum {
     SPINS = 200,
     YIELDS = 400,
     THREAD_STACK = 1 << 18,
-    STUCK_WAITS = 20000 /* sleeps, of 100 us or more, in which nobody did anything */
+    STUCK_WAITS = 5000 /* sleeps, of 100 us or more, in which nobody did anything */
 };
 
 #define MIXED 0x9E3779B97F4A7C15u

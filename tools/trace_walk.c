@@ -14,11 +14,23 @@ static bool is_mark(const struct walk_thread *t)
     return t->event.op == TRACE_OTHER;
 }
 
+static int mark_order(const void *a, const void *b)
+{
+    const struct walk_thread *x = *(struct walk_thread *const *)a,
+                             *y = *(struct walk_thread *const *)b;
+    return x->mark < y->mark ? -1 : x->mark > y->mark;
+}
+
 bool walk_begin(struct walk *w, const struct trace *t)
 {
-    *w = (struct walk){.trace = t, .threads = calloc(t->thread_count + 1, sizeof *w->threads)};
-    if (w->threads == NULL)
+    *w = (struct walk){.trace = t,
+                       .threads = calloc(t->thread_count + 1, sizeof *w->threads),
+                       .order = calloc(t->thread_count + 1, sizeof *w->order),
+                       .active = calloc(t->thread_count + 1, sizeof *w->active)};
+    if (w->threads == NULL || w->order == NULL || w->active == NULL) {
+        walk_end(w);
         return false;
+    }
     for (size_t i = 0; i < t->thread_count; i++) {
         struct walk_thread *one = &w->threads[i];
         size_t bytes = (t->threads[i].objects + 1) * sizeof *one->objects;
@@ -33,50 +45,63 @@ bool walk_begin(struct walk *w, const struct trace *t)
         trace_rewind(&one->cursor, one->trace);
         advance(one);
         one->mark = is_mark(one) ? one->event.mark : 0;
+        w->order[i] = one;
     }
+    qsort(w->order, t->thread_count, sizeof *w->order, mark_order);
     return true;
 }
 
 void walk_end(struct walk *w)
 {
-    for (size_t i = 0; i < w->trace->thread_count; i++) {
+    for (size_t i = 0; w->threads != NULL && i < w->trace->thread_count; i++) {
         struct walk_thread *one = &w->threads[i];
         if (one->objects != NULL)
             munmap(one->objects, (one->trace->objects + 1) * sizeof *one->objects);
     }
     free(w->threads);
+    free(w->order);
+    free(w->active);
 }
 
 static void unblock_all(struct walk *w)
 {
-    for (size_t i = 0; i < w->trace->thread_count; i++)
-        w->threads[i].blocked = false;
+    for (size_t i = 0; i < w->active_count; i++)
+        w->active[i]->blocked = false;
     w->moved = false;
+}
+
+/* When each waits for another one, which no recording does, none of these blocks will come. */
+static void give_up_waiting(struct walk *w)
+{
+    for (size_t i = 0; i < w->active_count; i++)
+        advance(w->active[i]);
+    w->contradictions += w->active_count;
 }
 
 /* Of the threads that can go on, the one whose part has the lowest mark; NULL: there is none. */
 static struct walk_thread *choose(struct walk *w)
 {
-    struct walk_thread *best = NULL;
-    bool any = false;
-    for (size_t i = 0; i < w->trace->thread_count; i++) {
-        struct walk_thread *t = &w->threads[i];
-        any |= t->more;
-        if (t->more && !t->blocked && (best == NULL || t->mark < best->mark))
-            best = t;
-    }
-    if (best != NULL || !any)
-        return best;
-    /* When each waits for another one, which no recording does, none of these blocks will come. */
-    for (size_t i = 0; i < w->trace->thread_count && !w->moved; i++) {
-        struct walk_thread *t = &w->threads[i];
-        if (t->more) {
-            advance(t);
-            w->contradictions++;
+    for (;;) {
+        struct walk_thread *best = NULL;
+        size_t kept = 0;
+        for (size_t i = 0; i < w->active_count; i++) {
+            struct walk_thread *t = w->active[i];
+            if (!t->more)
+                continue;
+            w->active[kept++] = t;
+            if (!t->blocked && (best == NULL || t->mark < best->mark))
+                best = t;
         }
+        w->active_count = kept;
+        if (w->begun < w->trace->thread_count &&
+            (best == NULL || w->order[w->begun]->mark < best->mark))
+            best = w->active[w->active_count++] = w->order[w->begun++];
+        if (best != NULL || w->active_count == 0)
+            return best;
+        if (!w->moved)
+            give_up_waiting(w);
+        unblock_all(w);
     }
-    unblock_all(w);
-    return choose(w);
 }
 
 /* The object that the event ends; NULL: it ends none, or one that the trace does not have. */

@@ -27,6 +27,10 @@ struct walk_thread {
 struct walk {
     const struct trace *trace;
     struct walk_thread *threads; /* as many as the trace has, in its order */
+    struct walk_thread **order;  /* by their first marks */
+    size_t begun;                /* of these, so many have begun */
+    struct walk_thread **active; /* those that have begun and not ended */
+    size_t active_count;
     struct walk_thread *current;
     bool moved;              /* something was taken since threads were last unblocked */
     uint64_t clock;          /* blocks that were handed out so far, realloc's included */
