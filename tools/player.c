@@ -28,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,7 +38,8 @@ enum {
     SPINS = 200,
     YIELDS = 400,
     THREAD_STACK = 1 << 18,
-    STUCK_WAITS = 5000 /* sleeps, of 100 us or more, in which nobody did anything */
+    NAP_NS = 20000,       /* of a thread that waits longer than others usually take */
+    STUCK_NS = 1000000000 /* nobody did anything for so long */
 };
 
 #define MIXED 0x9E3779B97F4A7C15u
@@ -66,13 +68,10 @@ struct thread {
     struct trace_cursor cursor;
     struct slot *slots;      /* by object */
     _Atomic(uint32_t) *left; /* per piece of slots; atomic: counts PIECE ends down from 0 */
-    struct call *calls;      /* PART of them, of this thread */
     uint64_t *ranks;         /* where its marks stand among all marks, in their order */
     uint64_t mark_next;      /* the index of the next one */
     struct replay_figures sums;
     int64_t waited; /* ns, in the current part */
-    pthread_t id;
-    bool started; /* turn */
 };
 
 struct player {
@@ -95,8 +94,8 @@ struct player {
 
 struct wait {
     struct player *player;
-    uint64_t begin, progress;
-    unsigned tries, idle;
+    uint64_t begin, idle_since, progress;
+    unsigned tries;
 };
 
 /* One step of waiting for another thread; false when it will not come. */
@@ -113,12 +112,13 @@ static bool wait_more(struct wait *w)
         sched_yield();
         return true;
     }
-    nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
-    uint64_t progress = load_relaxed(&p->progress);
+    nanosleep(&(struct timespec){.tv_nsec = NAP_NS}, NULL);
+    uint64_t progress = load_relaxed(&p->progress), now = os_clock_ns();
     bool idle = progress == w->progress && load_relaxed(&p->waiting) >= load_relaxed(&p->running);
-    w->idle = idle ? w->idle + 1 : 0;
+    if (!idle || w->idle_since == 0)
+        w->idle_since = now;
     w->progress = progress;
-    if (w->idle > STUCK_WAITS)
+    if (now - w->idle_since > STUCK_NS)
         store_relaxed(&p->stuck, true);
     return !load_relaxed(&p->stuck);
 }
@@ -138,15 +138,19 @@ static void *play_thread(void *arg);
 static void start_threads(struct player *p, uint64_t rank)
 {
     pthread_attr_t attributes;
+    pthread_t id;
     if (p->next_start == p->trace->thread_count || p->starts[p->next_start]->ranks[0] != rank)
         return;
     struct thread *t = p->starts[p->next_start++];
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, THREAD_STACK);
+    /* Nobody joins them: the stack of one that ended serves the next, as with most programs. */
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     add_relaxed(&p->running, 1);
-    t->started = pthread_create(&t->id, &attributes, play_thread, t) == 0;
-    if (!t->started)
+    if (pthread_create(&id, &attributes, play_thread, t) != 0) {
+        sub_acq_rel(&p->running, 1);
         store_relaxed(&p->stuck, true);
+    }
     pthread_attr_destroy(&attributes);
 }
 
@@ -252,9 +256,9 @@ static void play_free(struct thread *t, const struct call *c)
     free(block);
 }
 
-static void play_part(struct thread *t, size_t count)
+static void play_part(struct thread *t, const struct call *calls, size_t count)
 {
-    for (const struct call *c = t->calls; c < t->calls + count; c++) {
+    for (const struct call *c = calls; c < calls + count; c++) {
         void *block;
         switch (c->op) {
         case TRACE_FREE:
@@ -314,7 +318,7 @@ static void table_grow(struct player *p)
 }
 
 /* Decodes calls up to a mark or the end of the room; their number. */
-static size_t decode_part(struct thread *t, bool *marked, bool *more)
+static size_t decode_part(struct thread *t, struct call *calls, bool *marked, bool *more)
 {
     struct trace_event e;
     size_t n = 0;
@@ -324,7 +328,7 @@ static size_t decode_part(struct thread *t, bool *marked, bool *more)
             *marked = true;
             break;
         }
-        struct call *c = &t->calls[n];
+        struct call *c = &calls[n];
         if (makes_block(&e) && (uintptr_t)&t->slots[e.made] % t->player->page == 0)
             table_grow(t->player);
         *c =
@@ -340,9 +344,9 @@ static size_t decode_part(struct thread *t, bool *marked, bool *more)
 }
 
 /* Rule 3. */
-static void retire_part(struct thread *t, size_t count)
+static void retire_part(struct thread *t, const struct call *calls, size_t count)
 {
-    for (const struct call *c = t->calls; c < t->calls + count; c++) {
+    for (const struct call *c = calls; c < calls + count; c++) {
         if (c->ends == NULL)
             continue;
         size_t piece = (size_t)(c->ends - c->owner->slots) / PIECE;
@@ -358,19 +362,20 @@ static void *play_thread(void *arg)
 {
     struct thread *t = arg;
     struct player *p = t->player;
+    struct call calls[PART];
     bool marked, more = true;
     while (more && !load_relaxed(&p->stuck)) {
-        size_t count = decode_part(t, &marked, &more);
+        size_t count = decode_part(t, calls, &marked, &more);
         uint64_t begin = os_clock_ns();
         t->waited = 0;
-        play_part(t, count);
+        play_part(t, calls, count);
         t->sums.ns += (int64_t)(os_clock_ns() - begin) - t->waited;
-        retire_part(t, count);
+        retire_part(t, calls, count);
         add_relaxed(&p->progress, 1);
         if (marked && !mark_pass(t))
             break;
     }
-    sub_relaxed(&p->running, 1);
+    sub_acq_rel(&p->running, 1); /* release: the sums; pairs with the acquire in run */
     return NULL;
 }
 
@@ -424,6 +429,29 @@ static bool rank_marks(struct player *p)
     return true;
 }
 
+/* The tables lie one behind the other, so that many small threads need little. */
+static bool prepare_tables(struct player *p)
+{
+    size_t slots = 0, pieces = 0, count = p->trace->thread_count;
+    for (size_t i = 0; i < count; i++)
+        slots = align_up(slots, PIECE) + p->trace->threads[i].objects; /* enough for any packing */
+    struct slot *slot = memory(slots * sizeof *slot);
+    _Atomic(uint32_t) *left = memory((slots / PIECE + count + 1) * sizeof *left);
+    if (slot == NULL || left == NULL)
+        return false;
+    slots = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct thread *t = &p->threads[i];
+        if (t->trace->objects >= PIECE) /* its pieces can go back */
+            slots = align_up(slots, PIECE);
+        t->slots = slot + slots;
+        t->left = left + pieces;
+        slots += t->trace->objects;
+        pieces += t->trace->objects / PIECE + 1;
+    }
+    return true;
+}
+
 static bool prepare(struct player *p)
 {
     size_t count = p->trace->thread_count;
@@ -433,17 +461,11 @@ static bool prepare(struct player *p)
     if (p->threads == NULL || p->starts == NULL)
         return false;
     for (size_t i = 0; i < count; i++) {
-        struct thread *t = &p->threads[i];
-        p->starts[i] = t;
-        t->player = p;
-        t->trace = &p->trace->threads[i];
-        t->slots = memory((t->trace->objects + 1) * sizeof *t->slots);
-        t->left = memory((t->trace->objects / PIECE + 1) * sizeof *t->left);
-        t->calls = memory(PART * sizeof *t->calls);
-        if (t->slots == NULL || t->left == NULL || t->calls == NULL)
-            return false;
+        p->starts[i] = &p->threads[i];
+        p->threads[i].player = p;
+        p->threads[i].trace = &p->trace->threads[i];
     }
-    return rank_marks(p);
+    return prepare_tables(p) && rank_marks(p);
 }
 
 /* Bytes behind a word of /proc/self/status. */
@@ -484,10 +506,9 @@ static void run(struct player *p)
     p->next_start = 1;
     store_relaxed(&p->running, 1);
     play_thread(p->starts[0]);
-    /* Who starts a thread began before it: when those were joined, it is known to be started. */
-    for (size_t i = 1; i < count; i++)
-        if (p->starts[i]->started)
-            pthread_join(p->starts[i]->id, NULL);
+    /* acquire: the sums. Whoever starts a thread is running itself until that one counts. */
+    while (load_acquire(&p->running) != 0)
+        nanosleep(&(struct timespec){.tv_nsec = NAP_NS}, NULL);
 }
 
 void replay_play(const struct trace *t, enum replay_touch touch_mode, struct replay_figures *f)
@@ -498,6 +519,7 @@ void replay_play(const struct trace *t, enum replay_touch touch_mode, struct rep
         snprintf(f->why, sizeof f->why, "out of memory for tables of the trace's blocks");
         return;
     }
+    prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0); /* threads get it from this one: short naps are short */
     forget_peak();
     int64_t resident = status_bytes("VmRSS:");
     uint64_t begin = os_clock_ns();
