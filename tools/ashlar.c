@@ -15,6 +15,12 @@ struct command {
 static const struct command commands[] = {
     {"run", "run a program under Ashlar: ashlar run [--stats] -- PROGRAM [ARGUMENT...]",
      command_run},
+    {"compare", "a program, or a trace, under every allocator here: ashlar compare -- PROGRAM",
+     command_compare},
+    {"record", "write a program's allocations to a trace: ashlar record -o FILE -- PROGRAM",
+     command_record},
+    {"replay", "play a trace back under an allocator: ashlar replay FILE", command_replay},
+    {"trace", "what is in a trace: ashlar trace FILE", command_trace},
     {"options", "list the ASHLAR_* environment variables", command_options},
 };
 

@@ -10,6 +10,10 @@ enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
 
 int command_options(int argc, char **argv);
 int command_run(int argc, char **argv);
+int command_trace(int argc, char **argv);
+int command_record(int argc, char **argv);
+int command_replay(int argc, char **argv);
+int command_compare(int argc, char **argv);
 
 /* Says "ashlar: …" on standard error and returns STATUS_USAGE. */
 __attribute__((format(printf, 1, 2))) int usage_error(const char *format, ...);

@@ -38,7 +38,7 @@ modes:
                     patterns.json, growth.json, programs.json, startup.json, written by --save
   --record=PROGRAM[:NAME] -- COMMAND...
                     sizes and lives of the blocks that the processes of that name allocate while
-                    the command runs (glibc only), as a table for bench/patterns/mixes.h; the
+                    the command runs, as a table for bench/patterns/mixes.h; the
                     tables there come from bench/record-mixes
 
 examples:
@@ -351,7 +351,8 @@ def main():
     programs = Programs(root, build)
     try:
         if args.record:
-            text = record.report(programs, args.record, args.command, args.stdin)
+            library = find_ashlar(args.ashlar, build, root)
+            text = record.report(library, programs.directory, args.record, args.command, args.stdin)
             write(args.markdown, text)
             print(text, end="")
             return 0

@@ -1,11 +1,13 @@
-"""compare --record: a command under the recorder, and its table as it stands in patterns/mixes.h.
+"""compare --record: a command under `ashlar record`, and its table as it stands in patterns/mixes.h.
 
-The recorder (bench/record.c) writes one file for each process; those of the named program are added
-up. A row of the table is a bucket of sizes; classes too rare to matter in number and in bytes are
-left out.
+There is a trace for each process, and `ashlar trace` counts what is in it; those of the named
+program are added up. A row of the table is a bucket of sizes; classes too rare to matter in number
+and in bytes are left out.
 """
 import glob
+import json
 import os
+import shutil
 import subprocess
 
 from contestants import base_environment
@@ -15,14 +17,25 @@ SMALL_SHARE = 2e-3 # of all bytes
 PARTS = 10000      # kept, brief and resized are so many in this number
 
 
-def read(path):
+COLUMNS = ("fresh", "born", "bytes", "ended", "brief", "ages", "resized", "from", "to")
+
+
+def find_tool(library):
+    """The ashlar program: beside the library, as it is built, or installed."""
+    built = os.path.join(os.path.dirname(os.path.dirname(library or "")), "ashlar")
+    tool = built if os.access(built, os.X_OK) else shutil.which("ashlar")
+    if not tool:
+        raise SystemExit("bench/compare: --record needs the ashlar program: make, or --ashlar PATH")
+    return tool
+
+
+def read(tool, path):
     """(program, {bucket: {column: sum}}) of one process."""
-    with open(path) as file:
-        lines = [line.split(None, 1) if line.startswith("program") else line.split()
-                 for line in file]
-    names = lines[2][1:]
-    buckets = {int(line[0]): dict(zip(names, map(int, line[1:]))) for line in lines[3:]}
-    return lines[0][1].strip(), buckets
+    done = subprocess.run([tool, "trace", "--json", path], stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, check=False)
+    trace = json.loads(done.stdout.decode())
+    return trace["program"], {size["bucket"]: {name: size[name] for name in COLUMNS}
+                              for size in trace["sizes"]}
 
 
 def merge(processes):
@@ -66,23 +79,19 @@ def c_table(name, total):
     return "\n".join(lines + [line, "};"]) + "\n"
 
 
-def report(programs, wanted, command, stdin):
+def report(library, directory, wanted, command, stdin):
     """`wanted` is the beginning of the program's name, with :NAME for the table's behind it."""
     program, _, name = wanted.partition(":")
-    directory = os.path.join(programs.directory, "records")
-    os.mkdir(directory)
-    env = base_environment()
-    env["LD_PRELOAD"] = programs.path("bench/record.so")
-    env["ASH_RECORD"] = os.path.join(directory, "%p")
+    tool = find_tool(library)
+    os.mkdir(os.path.join(directory, "records"))
+    recorder = [tool, "record", "--quiet", "-o", os.path.join(directory, "records", "%p"), "--"]
     with open(stdin or os.devnull, "rb") as source:
-        try:
-            subprocess.run(command, env=env, stdin=source, stdout=subprocess.DEVNULL, check=False)
-        except OSError as error:
-            raise SystemExit("bench/compare: %s: %s" % (command[0], error.strerror))
-    found = [read(path) for path in glob.glob(os.path.join(directory, "*"))]
+        subprocess.run(recorder + command, env=base_environment(), stdin=source,
+                       stdout=subprocess.DEVNULL, check=False)
+    found = [read(tool, path) for path in glob.glob(os.path.join(directory, "records", "*"))]
     matching = [buckets for running, buckets in found if running.startswith(program)]
     if not matching:
-        raise SystemExit("bench/compare: no process of %s ended with a record; there were: %s" % (
+        raise SystemExit("bench/compare: no process of %s was recorded; there were: %s" % (
             program, ", ".join(sorted({running for running, _ in found})) or "none"))
     name = "".join(c if c.isalnum() else "_" for c in name or program)
     return c_table(name, merge(matching))
