@@ -15,6 +15,7 @@ struct command {
 static const struct command commands[] = {
     {"run", "run a program under Ashlar: ashlar run [--stats] -- PROGRAM [ARGUMENT...]",
      command_run},
+    {"stats", "statistics of a running process: ashlar stats PID", command_stats},
     {"options", "list the ASHLAR_* environment variables", command_options},
 };
 
@@ -29,6 +30,17 @@ int usage_error(const char *format, ...)
     fputs("\n", stderr);
     va_end(args);
     return STATUS_USAGE;
+}
+
+int failed(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fputs("ashlar: ", stderr);
+    vfprintf(stderr, format, args);
+    fputs("\n", stderr);
+    va_end(args);
+    return STATUS_FAILED;
 }
 
 static int help(FILE *out)

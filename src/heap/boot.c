@@ -22,8 +22,6 @@
 
 #include <sys/auxv.h>
 
-enum boot_state { BOOT_NONE, BOOT_RUNNING, BOOT_READY };
-
 static _Atomic(unsigned) state;
 static bool configured;
 
