@@ -16,6 +16,7 @@ static const struct command commands[] = {
     {"run", "run a program under Ashlar: ashlar run [--stats] -- PROGRAM [ARGUMENT...]",
      command_run},
     {"stats", "statistics of a running process: ashlar stats PID", command_stats},
+    {"top", "a running process, or all that have Ashlar: ashlar top [PID]", command_top},
     {"options", "list the ASHLAR_* environment variables", command_options},
 };
 

@@ -13,6 +13,7 @@ enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
 int command_options(int argc, char **argv);
 int command_run(int argc, char **argv);
 int command_stats(int argc, char **argv);
+int command_top(int argc, char **argv);
 
 /* Both say "ashlar: …" on standard error; they return STATUS_USAGE and STATUS_FAILED. */
 __attribute__((format(printf, 1, 2))) int usage_error(const char *format, ...);

@@ -1,8 +1,6 @@
 /* ashlar stats: what ASHLAR_STATS shows at exit, of a process that runs, without its help. */
 #include "ashlar.h"
-#include "mirror.h"
-
-#include "run/emit.h"
+#include "sample.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,59 +17,23 @@ static int help(void)
     return STATUS_OK;
 }
 
-/* A text in memory: only a whole one is printed. */
-struct text {
-    emit_format *emit;
-    int pid;
-    char *at;
-    size_t n, cap;
-};
-
-static int text_add(void *ctx, const char *s, size_t n)
-{
-    struct text *t = ctx;
-    if (t->n + n > t->cap) {
-        t->cap = 2 * (t->n + n);
-        char *at = realloc(t->at, t->cap);
-        if (at == NULL)
-            return -1;
-        t->at = at;
-    }
-    memcpy(t->at + t->n, s, n);
-    t->n += n;
-    return 0;
-}
-
-static void show(void *arg)
-{
-    struct text *t = arg;
-    struct ash_stats total = {.struct_size = sizeof total};
-    char buf[2048];
-    struct fmt f;
-    if (ash_stats_get(&total) != 0)
-        return;
-    fmt_init(&f, buf, sizeof buf, text_add, t);
-    t->emit(&f, &total, t->pid);
-    fmt_end(&f);
-}
-
 static int print(int pid, emit_format *emit, char **argv)
 {
     static struct target target;
     char why[TARGET_WHY];
-    struct text t = {.emit = emit, .pid = pid};
+    char *text;
+    size_t n;
     if (target_open(&target, pid, false, why) != TARGET_READY)
         return failed("stats: %s", why);
-    enum mirror_state state = mirror_run(&target, show, &t);
+    enum mirror_state state = sample_text(&target, emit, &text, &n);
     if (state == MIRROR_OVERLAP)
         mirror_restart(argv);
     if (state != MIRROR_READY) {
         mirror_say(state, &target, why);
-        free(t.at);
         return failed("stats: %s", why);
     }
-    bool written = fwrite(t.at, 1, t.n, stdout) == t.n && fflush(stdout) == 0;
-    free(t.at);
+    bool written = fwrite(text, 1, n, stdout) == n && fflush(stdout) == 0;
+    free(text);
     return written ? STATUS_OK : failed("stats: the output cannot be written");
 }
 

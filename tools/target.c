@@ -78,8 +78,9 @@ static bool stat_read(int pid, unsigned long long *start, char *state)
     text[n] = '\0';
     const char *behind = strrchr(text, ')'); /* names may hold anything */
     return behind != NULL &&
-           sscanf(behind, ") %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
-                          "%*s %*s %llu",
+           sscanf(behind,
+                  ") %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+                  "%*s %*s %llu",
                   state, start) == 2;
 }
 
@@ -151,8 +152,7 @@ static bool look_at(void *arg, const struct target_mapping *m)
     struct elf e;
     struct note note = {0};
     uint64_t address, count;
-    if (named != s->named ||
-        elf_open(&e, read_memory, &t->pid, true, m->from) != ELF_READABLE)
+    if (named != s->named || elf_open(&e, read_memory, &t->pid, true, m->from) != ELF_READABLE)
         return true;
     long size = elf_note(&e, "Ashlar", &note, sizeof note - 1, &address);
     t->note = e.bias + address;
@@ -183,9 +183,8 @@ bool target_is_there(const struct target *t)
 
 /* ---- sentences ---- */
 
-__attribute__((format(printf, 3, 4))) static enum target_state say(char why[TARGET_WHY],
-                                                                    enum target_state state,
-                                                                    const char *format, ...)
+__attribute__((format(printf, 3, 4))) static enum target_state
+say(char why[TARGET_WHY], enum target_state state, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -217,10 +216,11 @@ static enum target_state forbidden(const struct target *t, char why[TARGET_WHY])
                    "process %d (%s) belongs to user %u: run this as that user or as root", t->pid,
                    t->name, u.uid);
     if (geteuid() != 0 && scope > 0)
-        return say(why, TARGET_FORBIDDEN,
-                   "the kernel forbids reading process %d (%s): kernel.yama.ptrace_scope is %d. Run "
-                   "this as root, or set it to 0 (sysctl kernel.yama.ptrace_scope=0)",
-                   t->pid, t->name, scope);
+        return say(
+            why, TARGET_FORBIDDEN,
+            "the kernel forbids reading process %d (%s): kernel.yama.ptrace_scope is %d. Run "
+            "this as root, or set it to 0 (sysctl kernel.yama.ptrace_scope=0)",
+            t->pid, t->name, scope);
     if (geteuid() != 0)
         return say(why, TARGET_FORBIDDEN,
                    "the kernel forbids reading process %d (%s): it has rights of its own (setuid, "
@@ -237,7 +237,8 @@ static enum target_state open_found(const struct target *t, char why[TARGET_WHY]
     return strncmp(t->version, ASHLAR_VERSION, sizeof t->version) == 0
                ? TARGET_READY
                : say(why, TARGET_OTHER,
-                     "process %d (%s) runs with Ashlar %s, and this is %s: use the `ashlar` of that "
+                     "process %d (%s) runs with Ashlar %s, and this is %s: use the `ashlar` of "
+                     "that "
                      "version",
                      t->pid, t->name, t->version[0] != '\0' ? t->version : "of an unknown version",
                      ASHLAR_VERSION);
@@ -269,8 +270,9 @@ enum target_state target_open(struct target *t, int pid, bool quick, char why[TA
     struct iovec here = {&byte, 1}, there = {(void *)(uintptr_t)4096, 1};
     if (!readable || (process_vm_readv(pid, &here, 1, &there, 1, 0) < 0 && errno == EPERM))
         return forbidden(t, why);
-    return say(why, TARGET_WITHOUT,
-               "process %d (%s) does not run with Ashlar: start it with `ashlar run -- PROGRAM`, or "
-               "with libashlar.so in LD_PRELOAD",
-               pid, t->name);
+    return say(
+        why, TARGET_WITHOUT,
+        "process %d (%s) does not run with Ashlar: start it with `ashlar run -- PROGRAM`, or "
+        "with libashlar.so in LD_PRELOAD",
+        pid, t->name);
 }
