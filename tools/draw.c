@@ -85,7 +85,7 @@ static void draw_title(struct canvas *c, const struct view *v)
     canvas_print(c, 0, at, STYLE_TITLE, " pid %d   up %s   %u thread%s", v->target->pid, age,
                  v->now->usage.threads, v->now->usage.threads == 1 ? "" : "s");
     const char *state = v->ended ? " ENDED " : v->paused ? " PAUSED " : " ? help  q quit ";
-    if (c->columns >= 40 || v->ended || v->paused)
+    if (v->screen && (c->columns >= 40 || v->paused))
         canvas_right(c, 0, c->columns, STYLE_TITLE, state);
 }
 
@@ -100,7 +100,7 @@ static void draw_gauge(struct canvas *c, int row, const char *name, enum style s
     canvas_text(c, row, 1, STYLE_HEAD, name);
     canvas_right(c, row, 1 + GAUGE_NAME + GAUGE_VALUE, style, value);
     canvas_text(c, row, 3 + GAUGE_NAME + GAUGE_VALUE, STYLE_DIM, aside);
-    if (width >= 8)
+    if (width >= 8 && n > 2)
         canvas_history(c, row, c->columns - 1 - width, width, style, values, n);
 }
 
@@ -159,13 +159,12 @@ static int draw_memory(struct canvas *c, const struct view *v, int row)
     shares_of(t, share);
     for (int i = 0; i < SHARES; i++)
         held += share[i].n;
-    canvas_print(c, row, 1, STYLE_HEAD, "memory held %s", bytes(held).s);
-    if (c->columns >= 72) {
-        char aside[160];
-        snprintf(aside, sizeof aside, "peak in use %s   returned %s in %s purges",
-                 bytes(t->peak_bytes).s, bytes(t->purged_bytes).s, count(t->purges).s);
+    int end = canvas_print(c, row, 1, STYLE_HEAD, "memory held %s", bytes(held).s);
+    char aside[160];
+    snprintf(aside, sizeof aside, "peak %s   returned %s in %s purges", bytes(t->peak_bytes).s,
+             bytes(t->purged_bytes).s, count(t->purges).s);
+    if (end + 3 + (int)strlen(aside) < c->columns)
         canvas_right(c, row, c->columns - 1, STYLE_DIM, aside);
-    }
     for (int i = 0; i < SHARES && held > 0; i++) {
         int from = (int)((double)before / (double)held * width);
         int to = (int)((double)(before + share[i].n) / (double)held * width);
@@ -200,27 +199,39 @@ static struct text value(enum stat_unit unit, uint64_t n)
     return t;
 }
 
-enum { THING_NAME = 20, THING_COLUMN = 11 };
+enum { THING_NAME = 20, THING_COLUMN = 12 };
 
+static int column_width(const struct sample_kind *k, size_t i)
+{
+    int n = (int)strlen(k->column[i]) + 2;
+    return n > THING_COLUMN ? n : THING_COLUMN;
+}
+
+/* One column of a table of things, ended at `end`. */
+static void draw_column(struct canvas *c, const struct sample_kind *k, size_t i, int row, int rows,
+                        int end)
+{
+    canvas_right(c, row, end, STYLE_HEAD, k->column[i]);
+    for (int r = 0; r < rows; r++)
+        canvas_right(c, row + 1 + r, end, STYLE_PLAIN, value(k->unit[i], k->row[r].values[i]).s);
+}
+
+/* What there is comes before what was counted, as far as columns go. */
 static int draw_kind(struct canvas *c, const struct sample_kind *k, int row, int lines)
 {
     int name = c->columns < 60 ? 12 : THING_NAME, at = 1 + name;
-    canvas_print(c, row, 1, STYLE_HEAD, "%.*s", name - 1, k->plural);
-    for (size_t i = 0; i < k->count && at + THING_COLUMN < c->columns; i++) {
-        struct text head;
-        snprintf(head.s, sizeof head.s, "%.*s", THING_COLUMN - 1, k->column[i]);
-        canvas_right(c, row, at += THING_COLUMN, STYLE_HEAD, head.s);
-    }
     int shown = (int)k->rows < lines - 1 ? (int)k->rows : lines - 1;
-    for (int r = 0; r < shown; r++) {
-        at = 1 + name;
+    int end = canvas_print(c, row, 1, STYLE_HEAD, "%.*s", name - 1, k->plural);
+    if (shown < (int)k->all)
+        canvas_print(c, row, end, STYLE_DIM, " %d of %zu", shown, k->all);
+    for (int r = 0; r < shown; r++)
         canvas_print(c, row + 1 + r, 1, STYLE_PLAIN, "%.*s", name - 1, k->row[r].name);
-        for (size_t i = 0; i < k->count && at + THING_COLUMN < c->columns; i++)
-            canvas_right(c, row + 1 + r, at += THING_COLUMN, STYLE_PLAIN,
-                         value(k->unit[i], k->row[r].values[i]).s);
-    }
-    if (shown < (int)k->all && shown > 0)
-        canvas_print(c, row + shown, 1, STYLE_DIM, "and %zu more", k->all - (size_t)shown + 1);
+    for (size_t pass = 0; pass < 2; pass++)
+        for (size_t i = 0; i < k->count; i++)
+            if ((k->kind[i] == STAT_GAUGE) == (pass == 0) && at + column_width(k, i) < c->columns) {
+                at += column_width(k, i);
+                draw_column(c, k, i, row, shown, at);
+            }
     return row + 1 + shown;
 }
 
@@ -305,16 +316,26 @@ static size_t lines_of(const struct view *v, struct line *out)
     return s->classes + 1;
 }
 
+/* Those that end outside the page are left out. */
+static const struct {
+    const char *text;
+    int width;
+} heads[] = {{"class", 10},  {"live", 11}, {"blocks", 12},
+             {"allocs", 13}, {"hits", 8},  {"waste", 9}};
+
 static void draw_line(struct canvas *c, int row, const struct line *l, uint64_t most)
 {
-    int at = 10;
-    canvas_right(c, row, at, STYLE_PLAIN, l->name != NULL ? l->name : count(l->size).s);
-    canvas_right(c, row, at += 11, STYLE_PLAIN, bytes(l->bytes).s);
-    canvas_right(c, row, at += 12, STYLE_PLAIN, count(l->live).s);
-    canvas_right(c, row, at += 13, STYLE_PLAIN, rate(l->rate).s);
-    canvas_right(c, row, at += 8, STYLE_PLAIN, l->large ? "-" : permille(l->hits).s);
-    canvas_right(c, row, at += 9, l->waste > 500 && !l->large ? STYLE_YELLOW : STYLE_PLAIN,
-                 l->large ? "-" : permille(l->waste).s);
+    const struct text texts[] = {l->name != NULL ? (struct text){"large"} : count(l->size),
+                                 bytes(l->bytes),
+                                 count(l->live),
+                                 rate(l->rate),
+                                 l->large ? (struct text){"-"} : permille(l->hits),
+                                 l->large ? (struct text){"-"} : permille(l->waste)};
+    int at = 0;
+    for (size_t i = 0; i < ASH_COUNT(heads) && at + heads[i].width <= c->columns; i++) {
+        bool loud = i == 5 && l->waste > 500 && !l->large;
+        canvas_right(c, row, at += heads[i].width, loud ? STYLE_YELLOW : STYLE_PLAIN, texts[i].s);
+    }
     if (c->columns - at - 3 >= 6)
         canvas_bar(c, row, at + 2, c->columns - at - 3,
                    sort_by == DRAW_RATE ? STYLE_CYAN : STYLE_GREEN,
@@ -323,17 +344,12 @@ static void draw_line(struct canvas *c, int row, const struct line *l, uint64_t 
 
 static void draw_classes(struct canvas *c, const struct view *v, int row)
 {
-    static const struct {
-        const char *text;
-        int width;
-    } heads[] = {{"class", 10},  {"live", 11}, {"blocks", 12},
-                 {"allocs", 13}, {"hits", 8},  {"waste", 9}};
     struct line line[SAMPLE_CLASSES + 1];
     size_t n = lines_of(v, line);
     sort_by = v->sort;
     qsort(line, n, sizeof line[0], compare_lines);
     int at = 0;
-    for (size_t i = 0; i < ASH_COUNT(heads); i++) {
+    for (size_t i = 0; i < ASH_COUNT(heads) && at + heads[i].width <= c->columns; i++) {
         bool sorted = i == (v->sort == DRAW_RATE ? 3u : 1u);
         canvas_right(c, row, at += heads[i].width, sorted ? STYLE_GREEN : STYLE_HEAD,
                      heads[i].text);
@@ -385,12 +401,12 @@ void draw_process(struct canvas *c, const struct view *v)
 
 void draw_list(struct canvas *c, const struct listed *all, size_t n, size_t forbidden)
 {
-    static const char *const heads[] = {"pid", "live", "rss", "allocs", "hits", "threads"};
+    static const char *const titles[] = {"pid", "live", "rss", "allocs", "hits", "threads"};
     static const int widths[] = {9, 12, 12, 13, 9, 9};
     int at = 0, row = 1;
     canvas_paint(c, 0, 0, c->columns, STYLE_TITLE);
-    for (size_t i = 0; i < ASH_COUNT(heads); i++)
-        canvas_right(c, 0, at += widths[i], STYLE_TITLE, heads[i]);
+    for (size_t i = 0; i < ASH_COUNT(titles); i++)
+        canvas_right(c, 0, at += widths[i], STYLE_TITLE, titles[i]);
     canvas_text(c, 0, at + 2, STYLE_TITLE, "program");
     for (size_t i = 0; i < n; i++, row++) {
         const struct listed *l = &all[i];
@@ -412,7 +428,6 @@ void draw_list(struct canvas *c, const struct listed *all, size_t n, size_t forb
         canvas_text(c, row++, 1, STYLE_PLAIN,
                     "No process runs with Ashlar: start one with `ashlar run -- PROGRAM`");
     if (forbidden > 0)
-        canvas_print(c, row + 1, 1, STYLE_DIM,
-                     "%zu processes may not be read: of other users, or forbidden (run as root)",
-                     forbidden);
+        canvas_print(c, row + 1, 1, STYLE_DIM, "%zu process%s may not be read; run this as root",
+                     forbidden, forbidden == 1 ? "" : "es");
 }

@@ -23,7 +23,7 @@ struct view {
     struct history history;
     enum draw_sort sort;
     int interval_ms;
-    bool paused, helps, ended;
+    bool screen, paused, helps, ended;
 };
 
 void history_add(struct history *h, const struct sample *before, const struct sample *now);

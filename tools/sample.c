@@ -19,6 +19,7 @@ static void kind_read(const struct emit_kind *kind, struct sample_kind *k)
     for (size_t i = 0; i < k->count; i++) {
         snprintf(k->column[i], sizeof k->column[i], "%s", kind->columns[i].name);
         k->unit[i] = kind->columns[i].unit;
+        k->kind[i] = kind->columns[i].kind;
     }
     for (size_t at = 0; emit_next(kind, &at, &row); k->all++)
         if (k->rows < SAMPLE_ROWS) {

@@ -19,6 +19,7 @@ struct sample_kind {
     size_t count, rows, all; /* columns; rows that are here; rows that there are */
     char column[EMIT_VALUES][SAMPLE_COLUMN];
     enum stat_unit unit[EMIT_VALUES];
+    enum stat_kind kind[EMIT_VALUES];
     struct emit_row row[SAMPLE_ROWS];
 };
 

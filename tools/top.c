@@ -178,6 +178,7 @@ static bool obey(int key)
 static int watch_process(void)
 {
     bool on = true;
+    view.screen = true;
     while (on) {
         enum screen_event event;
         show(draw_view, &view, true);
@@ -189,7 +190,7 @@ static int watch_process(void)
     }
     screen_obey();
     if (view.ended) {
-        view.helps = false;
+        view.helps = view.screen = false;
         show(draw_view, &view, false);
         printf("\nprocess %d (%s) has ended; these were its last figures\n", target.pid,
                target.name);
