@@ -17,6 +17,7 @@ static const struct command commands[] = {
      command_run},
     {"stats", "statistics of a running process: ashlar stats PID", command_stats},
     {"top", "a running process, or all that have Ashlar: ashlar top [PID]", command_top},
+    {"doctor", "whether a program will run under Ashlar: ashlar doctor PROGRAM", command_doctor},
     {"options", "list the ASHLAR_* environment variables", command_options},
 };
 

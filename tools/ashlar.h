@@ -7,9 +7,11 @@
 #define ASHLAR_TOOLS_ASHLAR_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
 
+int command_doctor(int argc, char **argv);
 int command_options(int argc, char **argv);
 int command_run(int argc, char **argv);
 int command_stats(int argc, char **argv);
@@ -18,6 +20,9 @@ int command_top(int argc, char **argv);
 /* Both say "ashlar: …" on standard error; they return STATUS_USAGE and STATUS_FAILED. */
 __attribute__((format(printf, 1, 2))) int usage_error(const char *format, ...);
 __attribute__((format(printf, 1, 2))) int failed(const char *format, ...);
+
+/* Where libashlar.so is: beside this program, or installed; false: nowhere. */
+bool find_library(char *path, size_t size);
 
 /* A process id; false: the text is none. */
 bool pid_read(const char *text, int *pid);

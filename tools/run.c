@@ -46,8 +46,7 @@ static bool set_option(const char *arg)
     return false;
 }
 
-/* Where the library is; false when it is nowhere. */
-static bool find_library(char *path, size_t size)
+bool find_library(char *path, size_t size)
 {
     char self[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
