@@ -11,6 +11,19 @@
 
 enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
 
+/* What the words behind a command's options are, for completion. */
+enum argument { ARGUMENT_FILE, ARGUMENT_NONE, ARGUMENT_PROGRAM, ARGUMENT_PID, ARGUMENT_SHELL };
+
+struct command {
+    const char *name, *help;
+    int (*run)(int argc, char **argv);
+    const char *options; /* words, but for --help; NULL: none */
+    enum argument argument;
+};
+
+const struct command *commands_all(size_t *count);
+
+int command_completion(int argc, char **argv);
 int command_doctor(int argc, char **argv);
 int command_options(int argc, char **argv);
 int command_run(int argc, char **argv);

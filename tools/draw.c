@@ -82,10 +82,10 @@ static void draw_title(struct canvas *c, const struct view *v)
     draw_time(age, v->now->usage.age_ms);
     canvas_paint(c, 0, 0, c->columns, STYLE_TITLE);
     int at = canvas_print(c, 0, 0, STYLE_TITLE, " %s ", v->target->name);
-    canvas_print(c, 0, at, STYLE_TITLE, " pid %d   up %s   %u thread%s", v->target->pid, age,
-                 v->now->usage.threads, v->now->usage.threads == 1 ? "" : "s");
+    at = canvas_print(c, 0, at, STYLE_TITLE, " pid %d   up %s   %u thread%s", v->target->pid, age,
+                      v->now->usage.threads, v->now->usage.threads == 1 ? "" : "s");
     const char *state = v->ended ? " ENDED " : v->paused ? " PAUSED " : " ? help  q quit ";
-    if (v->screen && (c->columns >= 40 || v->paused))
+    if (v->screen && (at + (int)strlen(state) <= c->columns || v->paused))
         canvas_right(c, 0, c->columns, STYLE_TITLE, state);
 }
 
@@ -235,16 +235,17 @@ static int draw_kind(struct canvas *c, const struct sample_kind *k, int row, int
     return row + 1 + shown;
 }
 
+/* Each kind has two lines at least, as far as there are `lines`; the first ones take the others. */
 static int draw_kinds(struct canvas *c, const struct view *v, int row, int lines)
 {
-    for (size_t i = 0; i < v->now->kinds && lines >= 3; i++) {
-        const struct sample_kind *k = &v->now->kind[i];
-        if (k->rows == 0)
-            continue;
-        int end = draw_kind(c, k, row, lines - 1) + 1;
-        lines -= end - row;
-        row = end;
-    }
+    int kinds = 0, end = row + lines;
+    for (size_t i = 0; i < v->now->kinds; i++)
+        kinds += v->now->kind[i].rows > 0;
+    for (size_t i = 0; i < v->now->kinds && end - row >= 2; i++)
+        if (v->now->kind[i].rows > 0) {
+            int room = end - row - 2 * --kinds;
+            row = draw_kind(c, &v->now->kind[i], row, room > 2 ? room : 2);
+        }
     return row;
 }
 
@@ -393,8 +394,8 @@ void draw_process(struct canvas *c, const struct view *v)
     if (c->rows >= 10)
         row = draw_memory(c, v, row) + !tight;
     int left = c->rows - row;
-    row = draw_kinds(c, v, row, left / 2);
-    draw_classes(c, v, row);
+    int below = draw_kinds(c, v, row, left * 2 / 3);
+    draw_classes(c, v, below + (below > row));
 }
 
 /* ---- the list ---- */
