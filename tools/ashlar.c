@@ -7,27 +7,22 @@
 #include <stdio.h>
 #include <string.h>
 
+struct command {
+    const char *name, *help;
+    int (*run)(int argc, char **argv);
+};
+
 static const struct command commands[] = {
     {"run", "run a program under Ashlar: ashlar run [--stats] -- PROGRAM [ARGUMENT...]",
-     command_run, "--stats --grain --limit --purge-ms", ARGUMENT_PROGRAM},
-    {"stats", "statistics of a running process: ashlar stats PID", command_stats, "--json --prom",
-     ARGUMENT_PID},
-    {"top", "a running process, or all that have Ashlar: ashlar top [PID]", command_top,
-     "-d --sort --once --json", ARGUMENT_PID},
-    {"doctor", "whether a program will run under Ashlar: ashlar doctor PROGRAM", command_doctor,
-     "--dry", ARGUMENT_PROGRAM},
-    {"options", "list the ASHLAR_* environment variables", command_options, NULL, ARGUMENT_NONE},
-    {"completion", "completion for a shell: ashlar completion bash", command_completion, NULL,
-     ARGUMENT_SHELL},
+     command_run},
+    {"stats", "statistics of a running process: ashlar stats PID", command_stats},
+    {"top", "a running process, or all that have Ashlar: ashlar top [PID]", command_top},
+    {"doctor", "whether a program will run under Ashlar: ashlar doctor PROGRAM", command_doctor},
+    {"completion", "completion for a shell: ashlar completion bash", command_completion},
+    {"options", "list the ASHLAR_* environment variables", command_options},
 };
 
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
-
-const struct command *commands_all(size_t *count)
-{
-    *count = COMMANDS;
-    return commands;
-}
 
 int usage_error(const char *format, ...)
 {

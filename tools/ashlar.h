@@ -7,21 +7,8 @@
 #define ASHLAR_TOOLS_ASHLAR_H
 
 #include <stdbool.h>
-#include <stddef.h>
 
 enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
-
-/* What the words behind a command's options are, for completion. */
-enum argument { ARGUMENT_FILE, ARGUMENT_NONE, ARGUMENT_PROGRAM, ARGUMENT_PID, ARGUMENT_SHELL };
-
-struct command {
-    const char *name, *help;
-    int (*run)(int argc, char **argv);
-    const char *options; /* words, but for --help; NULL: none */
-    enum argument argument;
-};
-
-const struct command *commands_all(size_t *count);
 
 int command_completion(int argc, char **argv);
 int command_doctor(int argc, char **argv);
@@ -33,9 +20,6 @@ int command_top(int argc, char **argv);
 /* Both say "ashlar: …" on standard error; they return STATUS_USAGE and STATUS_FAILED. */
 __attribute__((format(printf, 1, 2))) int usage_error(const char *format, ...);
 __attribute__((format(printf, 1, 2))) int failed(const char *format, ...);
-
-/* Where libashlar.so is: beside this program, or installed; false: nowhere. */
-bool find_library(char *path, size_t size);
 
 /* A process id; false: the text is none. */
 bool pid_read(const char *text, int *pid);

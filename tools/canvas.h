@@ -39,7 +39,9 @@ struct canvas {
 bool canvas_create(struct canvas *c, int rows, int columns, bool utf8);
 void canvas_destroy(struct canvas *c);
 
-/* ASCII text from a column on, other bytes as '?'; the column behind it. What lies outside is cut. */
+/*
+ * ASCII text from a column on, other bytes as '?'; the column behind it. What lies outside is cut.
+ */
 int canvas_text(struct canvas *c, int row, int column, enum style style, const char *text);
 __attribute__((format(printf, 5, 6))) int canvas_print(struct canvas *c, int row, int column,
                                                        enum style style, const char *format, ...);

@@ -1,6 +1,7 @@
 #include "doctor.h"
 
 #include "ashlar.h"
+#include "library.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -76,11 +77,10 @@ int command_doctor(int argc, char **argv)
     }
     if (i == argc)
         return usage_error("doctor: no program given; see `ashlar doctor --help`");
-    if (!find_library(path, sizeof path) || !binary_open(&library, path)) {
-        found(&report, GRADE_PROBLEM,
-              "libashlar.so is neither beside this program nor in %s: install it", ASHLAR_LIBDIR);
-        return verdict(&report);
-    }
+    if (!library_find("libashlar.so", path, sizeof path))
+        return STATUS_FAILED;
+    if (!binary_open(&library, path))
+        return failed("doctor: %s cannot be read", path);
     if (doctor_resolve(&report, argv[i], &program)) {
         doctor_program(&report, &program, &library);
         if (!dry)

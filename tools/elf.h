@@ -1,10 +1,11 @@
 /*
- * ELF files, read from anywhere: a file, or the memory of a process that has one mapped. Only 64-bit
- * ones of the machine's own byte order are looked into; of others elf_open tells class and machine.
+ * ELF files, read from anywhere: a file, or the memory of a process that has one mapped. Only
+ * 64-bit ones of the machine's own byte order are looked into; of others elf_open tells class and
+ * machine.
  *
  * What is read was made by others and may be damaged in any way: every offset, size and count is
- * checked against what the reader hands out or against a bound, nothing is read twice to be trusted
- * the second time, and every walk ends.
+ * checked against what the reader hands out or against a bound, nothing is read twice to be
+ * trusted the second time, and every walk ends.
  */
 #ifndef ASHLAR_TOOLS_ELF_H
 #define ASHLAR_TOOLS_ELF_H

@@ -213,8 +213,8 @@ void mirror_say(enum mirror_state state, const struct target *t, char why[TARGET
     static const char *const text[] = {
         [MIRROR_READY] = "can be read",
         [MIRROR_GONE] = "has ended, or runs another program by now",
-        [MIRROR_OTHER] = "runs with an Ashlar that was built from other sources than this program; "
-                         "use the `ashlar` that was installed with it",
+        [MIRROR_OTHER] = ("runs with an Ashlar that was built from other sources than this "
+                          "program; use the `ashlar` that was installed with it"),
         [MIRROR_OVERLAP] = "lies where this program lies, start after start; try once more",
         [MIRROR_IDLE] = "has only just been started; try once more",
     };

@@ -12,11 +12,13 @@
  *  1. Between mirror_begin and mirror_end, and only from the function given to mirror_run, the
  *     library's reading functions may be called: ash_stats_get, ash_stats_class, emit_...
  *  2. A page is copied once in a run, at first use, and dropped at the end. While the target's
- *     threads run, pages and variables are therefore microseconds to a few milliseconds apart; each
- *     word is whole. Differences that would come out negative are shown as 0, as in the process.
- *  3. Where a mapping of this program lies at the address of one of the target's, the target's could
- *     not be told from ours. Both are placed at random, so that happens once in some thousand
- *     starts; the program then starts itself again, with other addresses (mirror_restart).
+ *     threads run, pages and variables are therefore microseconds to a few milliseconds apart;
+ *     each word is whole. Differences that would come out negative are shown as 0, as in the
+ *     process.
+ *  3. Where a mapping of this program lies at the address of one of the target's, the target's
+ *     could not be told from ours. Both are placed at random, so that happens once in some
+ *     thousand starts; the program then starts itself again, with other addresses
+ *     (mirror_restart).
  *  4. A page that cannot be read ends the run: the target is gone, or its records are damaged.
  *  5. Nothing of the target's is called, and nothing is written to it.
  *

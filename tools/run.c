@@ -1,18 +1,15 @@
 /*
  * ashlar run: sets the environment and becomes the program, so exit status and signals are the
  * program's own.
- *
- * The library is the one beside the tool (a build tree), else the installed one.
  */
 #include "ashlar.h"
+#include "library.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static int help(void)
 {
@@ -46,35 +43,6 @@ static bool set_option(const char *arg)
     return false;
 }
 
-bool find_library(char *path, size_t size)
-{
-    char self[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (n > 0) {
-        self[n] = '\0';
-        char *slash = strrchr(self, '/');
-        static const char *const places[] = {"libashlar.so", ".libs/libashlar.so",
-                                             "../lib/libashlar.so"};
-        for (size_t i = 0; slash != NULL && i < sizeof places / sizeof places[0]; i++) {
-            snprintf(path, size, "%.*s/%s", (int)(slash - self), self, places[i]);
-            if (access(path, R_OK) == 0)
-                return true;
-        }
-    }
-    snprintf(path, size, "%s/libashlar.so", ASHLAR_LIBDIR);
-    return access(path, R_OK) == 0;
-}
-
-static void preload(const char *library)
-{
-    const char *others = getenv("LD_PRELOAD");
-    char *all;
-    if (others == NULL || *others == '\0')
-        setenv("LD_PRELOAD", library, 1);
-    else if (asprintf(&all, "%s:%s", library, others) > 0)
-        setenv("LD_PRELOAD", all, 1);
-}
-
 int command_run(int argc, char **argv)
 {
     int i = 1;
@@ -93,15 +61,7 @@ int command_run(int argc, char **argv)
     if (i == argc)
         return usage_error("run: no program given; see `ashlar run --help`");
     char library[2 * PATH_MAX];
-    if (!find_library(library, sizeof library)) {
-        fprintf(stderr,
-                "ashlar: libashlar.so is neither beside this program nor in %s; install it or run "
-                "from the build tree\n",
-                ASHLAR_LIBDIR);
-        return STATUS_FAILED;
-    }
-    preload(library);
-    execvp(argv[i], argv + i);
-    fprintf(stderr, "ashlar: %s: %s\n", argv[i], strerror(errno));
-    return errno == ENOENT ? 127 : 126;
+    return library_find("libashlar.so", library, sizeof library) && library_preload(library)
+               ? library_exec(argv + i)
+               : STATUS_FAILED;
 }

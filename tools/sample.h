@@ -37,8 +37,8 @@ struct sample {
 enum mirror_state sample_take(const struct target *t, bool brief, struct sample *out);
 
 /*
- * The whole text that the process itself would show. malloc'd; MIRROR_GONE when there is no memory for
- * it.
+ * The whole text that the process itself would show. malloc'd; MIRROR_GONE when there is no memory
+ * for it.
  */
 enum mirror_state sample_text(const struct target *t, emit_format *emit, char **text, size_t *n);
 

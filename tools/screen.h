@@ -24,8 +24,8 @@ void screen_show(const char *text, size_t length);
 enum screen_event { SCREEN_TIME, SCREEN_RESIZED, SCREEN_ENDED };
 
 /*
- * Waits for a key, at most `ms`: the key, or 0 and what happened: the time is over, the terminal has
- * another size or was away, or a signal asks us to end.
+ * Waits for a key, at most `ms`: the key, or 0 and what happened: the time is over, the terminal
+ * has another size or was away, or a signal asks us to end.
  */
 int screen_key(int ms, enum screen_event *event);
 

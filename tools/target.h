@@ -3,8 +3,8 @@
  * it from /proc, and the anchor (base/anchor.h) of the Ashlar in it.
  *
  * The anchor is looked for in every file that the process has mapped, libraries of Ashlar's name
- * first, by the headers as they lie in its memory: so it is found in a stripped library, in a static
- * program, in another container, and where the file was replaced since.
+ * first, by the headers as they lie in its memory: so it is found in a stripped library, in a
+ * static program, in another container, and where the file was replaced since.
  */
 #ifndef ASHLAR_TOOLS_TARGET_H
 #define ASHLAR_TOOLS_TARGET_H
@@ -41,7 +41,9 @@ enum target_state {
  */
 enum target_state target_open(struct target *t, int pid, bool quick, char why[TARGET_WHY]);
 
-/* The same anchor is still at its place: the process has neither ended nor become another program. */
+/*
+ * The same anchor is still at its place: the process has neither ended nor become another program.
+ */
 bool target_is_there(const struct target *t);
 
 /* Reads memory of the process; all or nothing. */

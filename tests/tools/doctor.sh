@@ -150,8 +150,11 @@ if has bash; then
     is "$(complete ashlar stats "$sleeper")" "$sleeper" "bash: processes with Ashlar"
     kill $sleeper
 fi
-"$ashlar" completion fish | grep -q "^complete -c ashlar -n '__fish_seen_subcommand_from top' -l sort$"
-ok $? "fish"
+"$ashlar" completion fish >"$scratch/fish"
+is "$? $(grep -c '^complete -c ashlar ' "$scratch/fish")" "0 7" "fish"
+if has fish; then
+    is "$(fish -N -c "source $scratch/fish; complete -C 'ashlar st'" | cut -f1)" stats "fish: a command"
+fi
 is "$("$ashlar" completion zsh | head -n 1)" "autoload -U +X bashcompinit && bashcompinit" "zsh"
 "$ashlar" completion 2>/dev/null
 is $? 2 "no shell"
