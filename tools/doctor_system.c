@@ -83,8 +83,8 @@ static void check_limits(struct report *r)
     struct rlimit l;
     bool free = true;
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
-        if (getrlimit((__rlimit_resource_t)limits[i].resource, &l) != 0 ||
-            l.rlim_cur == RLIM_INFINITY || l.rlim_cur >= COMFORT)
+        if (getrlimit(limits[i].resource, &l) != 0 || l.rlim_cur == RLIM_INFINITY ||
+            l.rlim_cur >= COMFORT)
             continue;
         free = false;
         found(r, l.rlim_cur < NEEDED ? GRADE_PROBLEM : GRADE_WARNING,

@@ -71,7 +71,7 @@ static bool look_at(struct list *l, int pid, const struct list *before)
         snprintf(one->note, sizeof one->note, "Ashlar %s, not %s", target.version, ASHLAR_VERSION);
     else
         snprintf(one->note, sizeof one->note, "%s",
-                 read == MIRROR_OTHER ? "another build of Ashlar" : "not yet");
+                 read == MIRROR_OTHER ? "another build of Ashlar" : "not readable now");
     return true;
 }
 

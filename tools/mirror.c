@@ -20,7 +20,7 @@
 #include <sys/personality.h>
 #include <unistd.h>
 
-enum { PAGES_MAX = 1 << 18, KINDS_MAX = 64, RESTARTS_MAX = 16 };
+enum { PAGES_MAX = 1 << 18, KINDS_MAX = 64, RESTARTS_MAX = 16, PATIENCE_S = 10 };
 
 /* The entries of the library that is inside this program. */
 extern const struct anchor own_first[] __asm__("__start_ashlar_anchor");
@@ -30,6 +30,7 @@ static struct run {
     int pid;
     bool busy; /* what stops at an address is ours to mend */
     sigjmp_buf out;
+    struct sigaction fault_before, alarm_before;
     size_t page_bytes, count;
     void *page[PAGES_MAX];
 } run;
@@ -52,11 +53,17 @@ static void on_fault(int signal, siginfo_t *info, void *context)
     (void)context;
     uintptr_t at = (uintptr_t)info->si_addr & ~(uintptr_t)(run.page_bytes - 1);
     if (!run.busy || info->si_code != SEGV_MAPERR) {
-        struct sigaction plain = {.sa_handler = SIG_DFL};
-        sigaction(signal, &plain, NULL); /* a fault of our own: it comes again at once */
+        sigaction(signal, &run.fault_before, NULL); /* a fault of our own: it comes again at once */
         return;
     }
     if (run.count == PAGES_MAX || page_take(at) == NULL)
+        siglongjmp(run.out, 1);
+}
+
+static void on_alarm(int signal)
+{
+    (void)signal;
+    if (run.busy)
         siglongjmp(run.out, 1);
 }
 
@@ -164,7 +171,7 @@ static bool meets_own(void *arg, const struct target_mapping *own)
 static enum mirror_state guarded(void (*fn)(void *arg), void *arg)
 {
     if (sigsetjmp(run.out, 1) != 0)
-        return MIRROR_GONE;
+        return MIRROR_TORN;
     run.busy = true;
     kinds_adopt();
     fn(arg);
@@ -174,7 +181,8 @@ static enum mirror_state guarded(void (*fn)(void *arg), void *arg)
 enum mirror_state mirror_run(const struct target *t, void (*fn)(void *arg), void *arg)
 {
     struct overlap o = {.pid = t->pid};
-    struct sigaction before, mend = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    const struct sigaction mend = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    const struct sigaction leave = {.sa_handler = on_alarm};
     if (!target_is_there(t))
         return MIRROR_GONE;
     target_each_mapping(getpid(), meets_own, &o);
@@ -185,12 +193,16 @@ enum mirror_state mirror_run(const struct target *t, void (*fn)(void *arg), void
         return state;
     run.pid = t->pid;
     run.page_bytes = (size_t)sysconf(_SC_PAGESIZE);
-    sigaction(SIGSEGV, &mend, &before);
+    sigaction(SIGSEGV, &mend, &run.fault_before);
+    sigaction(SIGALRM, &leave, &run.alarm_before);
+    alarm(PATIENCE_S);
     state = guarded(fn, arg);
     run.busy = false;
-    sigaction(SIGSEGV, &before, NULL);
+    alarm(0);
+    sigaction(SIGALRM, &run.alarm_before, NULL);
+    sigaction(SIGSEGV, &run.fault_before, NULL);
     pages_drop();
-    return state;
+    return state == MIRROR_TORN && !target_is_there(t) ? MIRROR_GONE : state;
 }
 
 void mirror_restart(char **argv)
@@ -213,6 +225,7 @@ void mirror_say(enum mirror_state state, const struct target *t, char why[TARGET
     static const char *const text[] = {
         [MIRROR_READY] = "can be read",
         [MIRROR_GONE] = "has ended, or runs another program by now",
+        [MIRROR_TORN] = "holds records that lead nowhere; try once more",
         [MIRROR_OTHER] = ("runs with an Ashlar that was built from other sources than this "
                           "program; use the `ashlar` that was installed with it"),
         [MIRROR_OVERLAP] = "lies where this program lies, start after start; try once more",

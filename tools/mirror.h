@@ -9,8 +9,9 @@
  * last digit.
  *
  * Rules
- *  1. Between mirror_begin and mirror_end, and only from the function given to mirror_run, the
- *     library's reading functions may be called: ash_stats_get, ash_stats_class, emit_...
+ *  1. Only from the function given to mirror_run the library's reading functions may be called:
+ *     ash_stats_get, ash_stats_class, emit_... That function allocates nothing that it would mind
+ *     to lose: it may be left at any of them (rule 4).
  *  2. A page is copied once in a run, at first use, and dropped at the end. While the target's
  *     threads run, pages and variables are therefore microseconds to a few milliseconds apart;
  *     each word is whole. Differences that would come out negative are shown as 0, as in the
@@ -19,8 +20,10 @@
  *     could not be told from ours. Both are placed at random, so that happens once in some
  *     thousand starts; the program then starts itself again, with other addresses
  *     (mirror_restart).
- *  4. A page that cannot be read ends the run: the target is gone, or its records are damaged.
- *  5. Nothing of the target's is called, and nothing is written to it.
+ *  4. A page that cannot be read ends the run: the target is gone, or its records are damaged. So
+ *     do records that lead on for ten seconds.
+ *  5. Nothing of the target's is called, nothing is written to it, and none of its texts is printed
+ *     as it is: it may be another user's, and we may be root.
  *
  * Things that a program shows of its own (ash_stats_add) are known to functions of that program
  * alone. Their kind is there, without things.
@@ -33,6 +36,7 @@
 enum mirror_state {
     MIRROR_READY,
     MIRROR_GONE,    /* the target has ended, or runs another program by now */
+    MIRROR_TORN,    /* its records lead nowhere */
     MIRROR_OTHER,   /* its library was built from other sources */
     MIRROR_OVERLAP, /* see rule 3 */
     MIRROR_IDLE,    /* it has allocated nothing yet, not even booted */

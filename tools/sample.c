@@ -78,8 +78,8 @@ static int text_add(void *ctx, const char *s, size_t n)
         t->at = at;
         t->cap = 2 * (t->n + n);
     }
-    memcpy(t->at + t->n, s, n);
-    t->n += n;
+    for (size_t i = 0; i < n; i++) /* names are the target's: no sequences for the terminal */
+        t->at[t->n++] = (s[i] < ' ' && s[i] != '\n') || s[i] > '~' ? '?' : s[i];
     return 0;
 }
 

@@ -185,7 +185,7 @@ static int watch_process(void)
         int key = screen_key(view.interval_ms, &event);
         on = key != 0 ? obey(key) : event != SCREEN_ENDED;
         if (on && key == 0 && event == SCREEN_TIME && !view.paused)
-            on = advance() == MIRROR_READY;
+            on = advance() != MIRROR_GONE; /* of other trouble, the next look may be free */
         view.ended = !on && key == 0 && event == SCREEN_TIME;
     }
     screen_obey();
@@ -202,7 +202,7 @@ static int print_process(const struct settings *s)
 {
     do {
         pause_ms(view.interval_ms);
-        if (advance() != MIRROR_READY) {
+        if (advance() == MIRROR_GONE) {
             fprintf(stderr, "ashlar: top: process %d (%s) has ended\n", target.pid, target.name);
             return STATUS_OK;
         }
