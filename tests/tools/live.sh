@@ -149,6 +149,68 @@ refuse "another build" "process $pid (target) runs with an Ashlar that was built
 \`ashlar\` that was installed with it" "$pid"
 stop
 
+# A process that means no good: a sequence for the terminal in a name, then a name that is gone.
+cat >"$scratch/bad.c" <<'END'
+#include <ashlar/ashlar.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+static int none(size_t *at, char name[ASH_STATS_NAME], uint64_t values[ASH_STATS_VALUES])
+{
+    (void)at, (void)name, (void)values;
+    return 0;
+}
+int main(void)
+{
+    static const struct ash_stats_column column = {"x", "X.", ASH_STATS_GAUGE, ASH_STATS_COUNT};
+    char line[64], *name = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    strcpy(name, "evil");
+    struct ash_stats_kind kind = {name, "evil", &column, 1, none};
+    ash_stats_add(&kind);
+    name[0] = 27;
+    puts("ready"), fflush(stdout);
+    fgets(line, sizeof line, stdin);
+    munmap(name, 4096);
+    puts("ready"), fflush(stdout);
+    fgets(line, sizeof line, stdin);
+    return 0;
+}
+END
+$CC -I"$top_srcdir/include" -o "$scratch/bad" "$scratch/bad.c" -L"$(dirname "$LIBASHLAR")" -lashlar \
+    -Wl,-rpath,"$(dirname "$LIBASHLAR")" 2>/dev/null
+start "$scratch/bad"
+is "$("$ashlar" stats --json "$pid" | sed -n 's/^  "\(.*vil\)": .*/\1/p')" "?vil" "no sequences for the terminal are passed on"
+say go
+got=$("$ashlar" stats --json "$pid" 2>&1)
+is "$? $got" "1 ashlar: stats: process $pid (bad) holds records that lead nowhere; try once more" "records that are damaged"
+stop
+
+# Programs as they come.
+for program in redis-server python3; do
+    if ! has $program; then
+        skip "$program" "not installed"
+        continue
+    fi
+    case $program in
+    redis-server) set -- --port 0 --unixsocket "$scratch/socket" --save "" ;;
+    python3) set -- -c 'import time, json; kept = [json.loads("[1, 2, {}]") for i in range(20000)]; time.sleep(100)' ;;
+    esac
+    ASHLAR_STATS=json:$scratch/own ASHLAR_STATS_SIGNAL=USR2 LD_PRELOAD=$LIBASHLAR $program "$@" >/dev/null 2>&1 &
+    pid=$!
+    sleep 2
+    "$ashlar" stats --json "$pid" >"$scratch/theirs"
+    ok $? "$program is read"
+    kill -USR2 $pid
+    until [ -s "$scratch/own" ]; do sleep 0.1; done
+    sleep 0.2
+    # A server's clock allocates now and then.
+    [ $program = redis-server ] || cmp -s "$scratch/own" "$scratch/theirs"
+    ok $? "$program: its own figures"
+    kill -KILL $pid
+    wait $pid 2>/dev/null
+    rm -f "$scratch/own"
+done
+
 # ---- processes that move, or end ----
 
 start "$scratch/target"
