@@ -31,16 +31,24 @@ struct anchor {
     char name[ANCHOR_NAME]; /* filled up with NUL */
 };
 
+/* The constraint for a symbol's address; in position-independent code "i" is not everywhere one. */
+#if defined(__aarch64__)
+#define ANCHOR_SYMBOL "S"
+#else
+#define ANCHOR_SYMBOL "i"
+#endif
+
 /*
- * `variable` is one of file scope, of this file or declared hidden; `label` is at most 15
- * characters of text.
+ * `variable` is one of this file or declared hidden, so that its distance is a constant to the
+ * linker; `label` is at most 15 characters of text.
  */
-#define ANCHOR(label, variable) ANCHOR_ENTRY(label, #variable " - .", sizeof(variable))
+#define ANCHOR(label, variable)                                                                    \
+    ANCHOR_ENTRY(label, "%c1 - .", "i"(sizeof(variable)), ANCHOR_SYMBOL(&(variable)))
 
 /* Not a variable but the size of a record that one leads to. */
-#define ANCHOR_RECORD(label, type) ANCHOR_ENTRY(label, "0", sizeof(type))
+#define ANCHOR_RECORD(label, type) ANCHOR_ENTRY(label, "0", "i"(sizeof(type)))
 
-#define ANCHOR_ENTRY(label, distance, bytes)                                                       \
+#define ANCHOR_ENTRY(label, distance, ...)                                                         \
     __asm__(".pushsection ashlar_anchor,\"a\"\n\t"                                                 \
             ".balign 4\n\t"                                                                        \
             ".long " distance "\n\t"                                                               \
@@ -49,6 +57,6 @@ struct anchor {
             ".zero 16 - (. - 9b)\n\t"                                                              \
             ".popsection"                                                                          \
             :                                                                                      \
-            : "i"(bytes))
+            : __VA_ARGS__)
 
 #endif
