@@ -21,6 +21,10 @@ static const struct command commands[] = {
      command_record},
     {"replay", "play a trace back under an allocator: ashlar replay FILE", command_replay},
     {"trace", "what is in a trace: ashlar trace FILE", command_trace},
+    {"stats", "statistics of a running process: ashlar stats PID", command_stats},
+    {"top", "a running process, or all that have Ashlar: ashlar top [PID]", command_top},
+    {"doctor", "whether a program will run under Ashlar: ashlar doctor PROGRAM", command_doctor},
+    {"completion", "completion for a shell: ashlar completion bash", command_completion},
     {"options", "list the ASHLAR_* environment variables", command_options},
 };
 
@@ -37,11 +41,22 @@ int usage_error(const char *format, ...)
     return STATUS_USAGE;
 }
 
+int failed(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fputs("ashlar: ", stderr);
+    vfprintf(stderr, format, args);
+    fputs("\n", stderr);
+    va_end(args);
+    return STATUS_FAILED;
+}
+
 static int help(FILE *out)
 {
     fputs("usage: ashlar COMMAND [OPTION...]\n\n", out);
     for (int i = 0; i < COMMANDS; i++)
-        fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].help);
+        fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
     fputs("\n`ashlar COMMAND --help` says more. Manual: ashlar(1), ashlar(7).\n", out);
     return STATUS_OK;
 }

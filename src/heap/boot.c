@@ -9,6 +9,7 @@
  */
 #include "heap/boot.h"
 
+#include "base/anchor.h"
 #include "base/atomic.h"
 #include "heap/canary.h"
 #include "heap/sizeclass.h"
@@ -20,8 +21,6 @@
 #include "os/os_process.h"
 
 #include <sys/auxv.h>
-
-enum boot_state { BOOT_NONE, BOOT_RUNNING, BOOT_READY };
 
 static _Atomic(unsigned) state;
 static bool configured;
@@ -66,6 +65,7 @@ static ASH_COLD bool boot_slow(void)
     }
     if (!configured)
         configure();
+    ANCHOR("boot", state);
     bool ready = reserve_boot() == 0;
     store_release(&state, ready ? BOOT_READY : BOOT_NONE); /* all of the above; pairs with boot */
     return ready;

@@ -6,6 +6,8 @@
 
 #include "base/base.h"
 
+enum boot_state { BOOT_NONE, BOOT_RUNNING, BOOT_READY };
+
 /*
  * True when the allocator is ready. False: the system refuses the first mapping; it may be tried
  * again.

@@ -9,6 +9,7 @@
  */
 #include "heap/heap.h"
 
+#include "base/anchor.h"
 #include "base/bits.h"
 #include "mem/meta.h"
 
@@ -32,6 +33,10 @@ unsigned heap_count(void)
 
 unsigned heap_open_count(void)
 {
+    ANCHOR("heaps", heaps);
+    ANCHOR("heap_table", heap_table);
+    ANCHOR("heap_late", heap_late);
+    ANCHOR("open_heaps", open_heaps);
     return load_relaxed(&open_heaps);
 }
 

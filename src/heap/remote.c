@@ -1,5 +1,7 @@
 #include "heap/remote.h"
 
+#include "base/anchor.h"
+
 #define COUNT_MASK ((uint64_t)0xffff)
 #define HEAD_SHIFT 16
 #define LISTED     ((uint64_t)1 << 32)
@@ -160,5 +162,6 @@ struct slab *remote_adopt(struct heap *h, unsigned cls)
 
 uint64_t remote_orphans(void)
 {
+    ANCHOR("orphans", orphan_count);
     return load_relaxed(&orphan_count);
 }

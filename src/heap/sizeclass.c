@@ -1,5 +1,7 @@
 #include "heap/sizeclass.h"
 
+#include "base/anchor.h"
+
 struct size_classes size_classes;
 
 /* Bytes in a block of class `cls`; grain 64 leaves the classes below 25 out. */
@@ -29,6 +31,7 @@ static uint32_t slab_mask(size_t size)
 
 void sizeclass_boot(unsigned grain)
 {
+    ANCHOR("size_classes", size_classes);
     size_classes.first = grain == 64 ? 25 : 1;
     size_classes.align = grain;
     for (unsigned cls = size_classes.first; cls < CLASS_COUNT; cls++) {

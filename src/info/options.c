@@ -6,6 +6,7 @@
  */
 #include "info/options.h"
 
+#include "base/anchor.h"
 #include "os/check.h"
 
 #include <signal.h>
@@ -344,6 +345,7 @@ static void parse_variable(const char *variable, bool *seen)
 
 void options_parse(char **envp, bool secure)
 {
+    ANCHOR("options", options);
     bool seen[ASH_COUNT(table)] = {false};
     for (size_t i = 0; i < ASH_COUNT(table); i++)
         option_set(&table[i], table[i].fallback);

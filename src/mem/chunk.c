@@ -6,6 +6,7 @@
  */
 #include "mem/chunk.h"
 
+#include "base/anchor.h"
 #include "base/bits.h"
 #include "info/options.h"
 #include "mem/meta.h"
@@ -43,6 +44,7 @@ size_t chunk_count(void)
 
 uint64_t chunk_mapped_bytes(void)
 {
+    ANCHOR("mapped", mapped_chunks);
     return load_relaxed(&mapped_chunks) << CHUNK_SHIFT;
 }
 

@@ -9,6 +9,7 @@
  */
 #include "mem/meta.h"
 
+#include "base/anchor.h"
 #include "base/atomic.h"
 #include "os/os_mem.h"
 
@@ -62,5 +63,6 @@ void *meta_take(size_t n)
 
 uint64_t meta_bytes(void)
 {
+    ANCHOR("meta", total);
     return load_relaxed(&total);
 }

@@ -1,5 +1,6 @@
 #include "mem/purge.h"
 
+#include "base/anchor.h"
 #include "base/annotate.h"
 #include "base/bits.h"
 #include "info/options.h"
@@ -26,6 +27,10 @@ uint64_t purge_dirty(void)
 
 void purge_totals_get(struct purge_totals *out)
 {
+    ANCHOR("dirty", dirty_units);
+    ANCHOR("purged", purged_units);
+    ANCHOR("purges", purge_count);
+    ANCHOR("purge_time", purge_time);
     out->dirty = purge_dirty() << UNIT_SHIFT;
     out->purged = load_relaxed(&purged_units) << UNIT_SHIFT;
     out->purges = load_relaxed(&purge_count);

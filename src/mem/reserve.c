@@ -6,6 +6,7 @@
  */
 #include "mem/reserve.h"
 
+#include "base/anchor.h"
 #include "base/bits.h"
 #include "info/options.h"
 #include "mem/chunk.h"
@@ -83,6 +84,10 @@ void reserve_limit_get(size_t *limit, size_t *used)
 
 void reserve_totals_get(struct reserve_totals *out)
 {
+    ANCHOR("used", used_units);
+    ANCHOR("peak", peak_units);
+    ANCHOR("limit", limit_units);
+    ANCHOR("refusals", refusal_count);
     out->used = load_relaxed(&used_units) << UNIT_SHIFT;
     out->peak = load_relaxed(&peak_units) << UNIT_SHIFT;
     out->limit = load_relaxed(&limit_units) << UNIT_SHIFT;

@@ -1,5 +1,6 @@
 #include "pool/arena_count.h"
 
+#include "base/anchor.h"
 #include "heap/thread.h"
 #include "mem/meta.h"
 #include "run/emit.h"
@@ -134,6 +135,10 @@ static const union arena_name *name_of(unsigned number)
 
 static bool next(size_t *at, struct emit_row *row)
 {
+    ANCHOR("arena_tables", tables);
+    ANCHOR("arena_late", late);
+    ANCHOR("arena_names", names);
+    ANCHOR_RECORD("arena_counts", struct arena_counts);
     for (; *at < ARENA_NAMES; ++*at) {
         unsigned name = (unsigned)*at;
         const union arena_name *known = name_of(name);
@@ -157,13 +162,13 @@ static bool next(size_t *at, struct emit_row *row)
     return false;
 }
 
-static struct emit_kind kind = {
+struct emit_kind arenas_kind = {
     .plural = "arenas", .singular = "arena", .columns = columns, .count = ROW_COUNT, .next = next};
 
 /* A thread's first event, an event after its end, or without memory for a table. */
 ASH_COLD void arena_count_slow(unsigned name, enum arena_event event, uint64_t n)
 {
-    emit_kind_add(&kind);
+    emit_kind_add(&arenas_kind);
     if (heap_is_real(heap_attached())) {
         thread_at_end(thread_ends);
         arena_counts_tls = arena_counts_take();

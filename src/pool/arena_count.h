@@ -18,6 +18,7 @@
 
 #include "base/atomic.h"
 #include "base/name.h"
+#include "run/emit.h"
 
 enum {
     ARENA_NAME = NAME_CAP, /* bytes of a name */
@@ -43,6 +44,7 @@ struct arena_counts {
 };
 
 extern ASH_HIDDEN ASH_TLS struct arena_counts *arena_counts_tls;
+extern ASH_HIDDEN struct emit_kind arenas_kind;
 
 /* Filled up with zeroes, so that two of them are compared by words. */
 union arena_name {

@@ -1,6 +1,7 @@
 #include "pool/bufcount.h"
 
 #include "ashlar/buf.h"
+#include "base/anchor.h"
 #include "heap/thread.h"
 #include "mem/meta.h"
 #include "run/emit.h"
@@ -64,11 +65,11 @@ static const struct stat_field columns[VALUES] = {
     {"copies", "Times that bytes were copied.", STAT_COUNTER, STAT_COUNT, AT(copies)},
     {"copied_bytes", "Bytes copied.", STAT_COUNTER, STAT_BYTES, AT(copied_bytes)},
 };
-static struct emit_kind bufs_kind = {.plural = "bufs",
-                                     .singular = "buf",
-                                     .columns = columns,
-                                     .count = ASH_COUNT(columns),
-                                     .next = next_row};
+struct emit_kind bufs_kind = {.plural = "bufs",
+                              .singular = "buf",
+                              .columns = columns,
+                              .count = ASH_COUNT(columns),
+                              .next = next_row};
 
 struct buf_counts *bufcount_slow(void)
 {
@@ -116,6 +117,11 @@ static void add_record(struct ash_buf_stats *out, struct buf_counts *c)
 
 void bufcount_read(struct ash_buf_stats *out)
 {
+    ANCHOR("buf_shared", bufcount_shared);
+    ANCHOR("buf_records", records);
+    ANCHOR("buf_refills", refills);
+    ANCHOR("buf_copies", copies);
+    ANCHOR("buf_copied", copied_bytes);
     *out = (struct ash_buf_stats){.struct_size = out->struct_size};
     add_record(out, &bufcount_shared);
     for (struct buf_counts *c = load_acquire(&records); c != NULL; c = c->link) /* record_create */

@@ -8,6 +8,7 @@
 #define ASH_POOL_BUFCOUNT_H
 
 #include "base/atomic.h"
+#include "run/emit.h"
 
 struct ash_buf_stats;
 
@@ -20,6 +21,8 @@ struct buf_counts {
 
 extern ASH_HIDDEN ASH_TLS struct buf_counts *bufcount_tls; /* NULL: not asked for yet */
 extern ASH_HIDDEN struct buf_counts bufcount_shared;
+
+extern ASH_HIDDEN struct emit_kind bufs_kind;
 
 /* The record of this thread, or the shared one. */
 struct buf_counts *bufcount_slow(void);

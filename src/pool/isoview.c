@@ -6,6 +6,7 @@
  */
 #include "pool/isoview.h"
 
+#include "base/anchor.h"
 #include "base/fmt.h"
 #include "info/stats.h"
 #include "mem/meta.h"
@@ -73,6 +74,8 @@ static bool row_read(struct ash_heap *h, struct emit_row *row)
 /* `*at` is the record where the walk goes on; 0 at first, 1 behind the last. */
 static bool row_next(size_t *at, struct emit_row *row)
 {
+    ANCHOR("iso_records", records);
+    ANCHOR_RECORD("iso", struct ash_heap);
     struct ash_heap *h = *at == 0   ? load_acquire(&records) /* pairs with the push: its link */
                          : *at == 1 ? NULL
                                     : (struct ash_heap *)*at;
@@ -83,7 +86,7 @@ static bool row_next(size_t *at, struct emit_row *row)
     return h != NULL;
 }
 
-static struct emit_kind kind = {
+struct emit_kind heaps_kind = {
     .plural = "heaps",
     .singular = "heap",
     .columns = columns,
@@ -173,7 +176,7 @@ struct ash_heap *isoview_take(void)
     do
         h->link = head;
     while (!cas_acq_rel(&records, &head, h)); /* its link; pairs with the loads of records */
-    emit_kind_add(&kind);
+    emit_kind_add(&heaps_kind);
     return h;
 }
 

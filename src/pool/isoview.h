@@ -12,6 +12,7 @@
 #include "base/name.h"
 #include "pool/iso.h"
 #include "pool/snapshot.h"
+#include "run/emit.h"
 
 enum { ISOHEAP_NAME = NAME_CAP, ISOHEAP_BYTES_MIN = 64 * 1024 };
 #define ISOHEAP_BYTES_MAX (32 * GIB)
@@ -38,6 +39,8 @@ struct ash_heap {
     struct snapshot snapshot; /* owner */
     size_t image_bytes;       /* owner: of the stretch at the snapshot, 0 without one */
 };
+
+extern ASH_HIDDEN struct emit_kind heaps_kind;
 
 /* A record of no heap, for the caller alone; NULL: no memory. */
 struct ash_heap *isoview_take(void);

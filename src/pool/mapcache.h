@@ -27,6 +27,8 @@ struct ash_mapcache {
     _Atomic(uint64_t) validations, maps, unmaps, mapped_bytes;
 };
 
+extern ASH_HIDDEN struct emit_kind mapcaches_kind;
+
 void mapcache_lock(struct ash_mapcache *c);
 void mapcache_unlock(struct ash_mapcache *c);
 

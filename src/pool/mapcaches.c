@@ -7,6 +7,7 @@
  */
 #include "pool/mapcache.h"
 
+#include "base/anchor.h"
 #include "base/config.h"
 #include "base/fmt.h"
 #include "base/name.h"
@@ -46,11 +47,11 @@ static const struct stat_field columns[] = {
     {"in_use", "Mappings that are open.", STAT_GAUGE, STAT_COUNT, AT(in_use)},
     {"mapped_bytes", "Bytes of all mappings.", STAT_GAUGE, STAT_BYTES, AT(mapped_bytes)},
 };
-static struct emit_kind mapcaches_kind = {.plural = "mapcaches",
-                                          .singular = "mapcache",
-                                          .columns = columns,
-                                          .count = ASH_COUNT(columns),
-                                          .next = next_row};
+struct emit_kind mapcaches_kind = {.plural = "mapcaches",
+                                   .singular = "mapcache",
+                                   .columns = columns,
+                                   .count = ASH_COUNT(columns),
+                                   .next = next_row};
 
 static struct ash_mapcache *record_take(void)
 {
@@ -187,6 +188,9 @@ ASH_API int ash_mapcache_stats(const struct ash_mapcache *c, struct ash_mapcache
 
 static bool next_row(size_t *at, struct emit_row *row)
 {
+    ANCHOR("mapcaches", caches);
+    ANCHOR_RECORD("mapcache", struct ash_mapcache);
+    ANCHOR_RECORD("map_entry", struct map_entry);
     struct ash_mapcache *c = load_acquire(&caches); /* its link; pairs with record_take */
     for (size_t i = 0; c != NULL; c = c->link, i++) {
         if (i < *at || !pin(c))

@@ -1,5 +1,6 @@
 #include "pool/pool.h"
 
+#include "base/anchor.h"
 #include "base/bits.h"
 #include "heap/front.h"
 #include "mem/meta.h"
@@ -101,6 +102,10 @@ void pool_revive(struct ash_pool *pool)
 
 struct ash_pool *pool_next(size_t *at)
 {
+    ANCHOR("pools", pools);
+    ANCHOR("pool_top", pool_top);
+    ANCHOR_RECORD("pool", struct ash_pool);
+    ANCHOR_RECORD("magazine", struct magazine);
     uint32_t top = load_relaxed(&pool_top);
     for (size_t slot = *at == 0 ? 1 : *at; slot <= top; slot++) {
         struct ash_pool *pool = pool_at((uint32_t)slot);

@@ -69,7 +69,7 @@ static ASH_COLD bool next_row(size_t *at, struct emit_row *row)
     return false;
 }
 
-static struct emit_kind kind = {
+struct emit_kind pools_kind = {
     .plural = "pools",
     .singular = "pool",
     .columns = columns,
@@ -79,7 +79,7 @@ static struct emit_kind kind = {
 
 void pool_stats_boot(void)
 {
-    emit_kind_add(&kind);
+    emit_kind_add(&pools_kind);
 }
 
 /* ---- the public functions ---- */

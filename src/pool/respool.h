@@ -37,6 +37,9 @@
 #include "base/atomic.h"
 #include "base/name.h"
 #include "os/os_lock.h"
+#include "run/emit.h"
+
+extern ASH_HIDDEN struct emit_kind respools_kind;
 
 struct resource {
     void *res;

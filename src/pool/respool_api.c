@@ -1,6 +1,7 @@
 /*
  * The public functions of resource pools: their records, and what they show.
  */
+#include "base/anchor.h"
 #include "base/config.h"
 #include "base/fmt.h"
 #include "mem/meta.h"
@@ -89,6 +90,8 @@ static bool row_read(const struct ash_respool *p, struct emit_row *row)
 /* `at` is the address of the next record, 0 at the beginning and 1 at the end. */
 static bool row_next(size_t *at, struct emit_row *row)
 {
+    ANCHOR("respools", records);
+    ANCHOR_RECORD("respool", struct ash_respool);
     const struct ash_respool *p =
         *at == 0 ? load_acquire(&records) : (const struct ash_respool *)(*at & ~(size_t)1);
     bool found = false;
@@ -98,7 +101,7 @@ static bool row_next(size_t *at, struct emit_row *row)
     return found;
 }
 
-static struct emit_kind kind = {
+struct emit_kind respools_kind = {
     .plural = "respools",
     .singular = "respool",
     .columns = columns,
@@ -189,7 +192,7 @@ ASH_API struct ash_respool *ash_respool_create(const char *name,
         errno = ENOMEM;
         return NULL;
     }
-    emit_kind_add(&kind);
+    emit_kind_add(&respools_kind);
     respool_init(p, copy, &c);
     record_open(p);
     respool_fill(p); /* what cannot be opened now is opened by maintenance */

@@ -1,8 +1,10 @@
 #include "run/emit.h"
 
+#include "base/anchor.h"
 #include "base/atomic.h"
 #include "mem/meta.h"
 #include "os/os_file.h"
+#include "os/os_process.h"
 
 #include <errno.h>
 
@@ -32,6 +34,8 @@ void emit_kind_add(struct emit_kind *kind)
 
 struct emit_kind *emit_kinds(void)
 {
+    ANCHOR("kinds", kinds);
+    ANCHOR_RECORD("kind", struct emit_kind);
     return load_acquire(&kinds); /* pairs with emit_kind_add */
 }
 
@@ -90,7 +94,7 @@ static int write_fd(void *ctx, const char *s, size_t n)
 
 ASH_API int ash_stats_dump(int fd, enum ash_format format)
 {
-    static void (*const emit[])(struct fmt *, const struct ash_stats *) = {
+    static emit_format *const emit[] = {
         [ASH_TEXT] = emit_text,
         [ASH_JSON] = emit_json,
         [ASH_PROMETHEUS] = emit_prom,
@@ -105,6 +109,6 @@ ASH_API int ash_stats_dump(int fd, enum ash_format format)
     char buf[EMIT_BUFFER];
     struct fmt f;
     fmt_init(&f, buf, sizeof buf, write_fd, &fd);
-    emit[format](&f, &total);
+    emit[format](&f, &total, os_pid());
     return fmt_end(&f);
 }

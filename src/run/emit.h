@@ -13,10 +13,9 @@
 #include "base/fmt.h"
 #include "info/stats.h"
 
-/* Each writes one whole text; errors stick in `f`. */
-void emit_text(struct fmt *f, const struct ash_stats *total);
-void emit_json(struct fmt *f, const struct ash_stats *total);
-void emit_prom(struct fmt *f, const struct ash_stats *total);
+/* Each writes one whole text, about the process `pid`; errors stick in `f`. */
+typedef void emit_format(struct fmt *f, const struct ash_stats *total, int pid);
+emit_format emit_text, emit_json, emit_prom;
 
 /*
  * Reads the first class from `*cls` on that has been used, and sets `*cls` behind it; false when

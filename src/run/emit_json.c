@@ -7,7 +7,6 @@
 #include "run/emit.h"
 
 #include "info/stats.h"
-#include "os/os_process.h"
 
 #include <inttypes.h>
 
@@ -39,9 +38,9 @@ static void put_kind(struct fmt *f, const struct emit_kind *kind)
     fmt_printf(f, "\n  ]");
 }
 
-void emit_json(struct fmt *f, const struct ash_stats *total)
+void emit_json(struct fmt *f, const struct ash_stats *total, int pid)
 {
-    fmt_printf(f, "{\n  \"format\": %d,\n  \"pid\": %d,\n  \"totals\": {\n", JSON_FORMAT, os_pid());
+    fmt_printf(f, "{\n  \"format\": %d,\n  \"pid\": %d,\n  \"totals\": {\n", JSON_FORMAT, pid);
     for (size_t i = 0; i < STATS_TOTALS; i++)
         fmt_printf(f, "%s    \"%s\": %" PRIu64, i > 0 ? ",\n" : "", stats_totals[i].name,
                    stat_value(&stats_totals[i], total));

@@ -70,8 +70,9 @@ static void put_kind_column(struct fmt *f, const struct emit_kind *kind,
     }
 }
 
-void emit_prom(struct fmt *f, const struct ash_stats *total)
+void emit_prom(struct fmt *f, const struct ash_stats *total, int pid)
 {
+    (void)pid; /* whoever collects it adds what tells processes apart */
     for (size_t i = 0; i < STATS_TOTALS; i++)
         put_total(f, &stats_totals[i], total);
     for (size_t i = 0; i < STATS_COLUMNS; i++)

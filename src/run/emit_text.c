@@ -11,7 +11,6 @@
 #include "run/emit.h"
 
 #include "info/options.h"
-#include "os/os_process.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -176,13 +175,13 @@ static void put_kind(struct fmt *f, const struct emit_kind *kind)
     fmt_printf(f, "\n");
 }
 
-void emit_text(struct fmt *f, const struct ash_stats *total)
+void emit_text(struct fmt *f, const struct ash_stats *total, int pid)
 {
     if (total->hits + total->misses == 0) {
-        fmt_printf(f, "ashlar: process %d has allocated nothing\n", os_pid());
+        fmt_printf(f, "ashlar: process %d has allocated nothing\n", pid);
         return;
     }
-    fmt_printf(f, "ashlar: statistics of process %d\n\n", os_pid());
+    fmt_printf(f, "ashlar: statistics of process %d\n\n", pid);
     put_traffic(f, total);
     put_memory(f, total);
     put_classes(f, total);

@@ -9,7 +9,7 @@ shift
 top_srcdir=${top_srcdir:-$(dirname "$0")/../..}
 build=fuzz-build corpus=fuzz-corpus crashes=fuzz-crashes
 flags="-std=gnu11 -D_GNU_SOURCE -g -O1 -w -pthread -fno-builtin -fsanitize=fuzzer,address,undefined
--fno-sanitize-recover=undefined -I$top_srcdir/src -I$top_srcdir/include -I$top_srcdir/tests"
+-fno-sanitize-recover=undefined -I$top_srcdir/src -I$top_srcdir/include -I$top_srcdir/tests -I$top_srcdir"
 mkdir -p $build $corpus $crashes
 if ! echo 'int LLVMFuzzerTestOneInput(const char *s, unsigned long n) { return s == 0 && n != 0; }' |
     clang -fsanitize=fuzzer,address,undefined -x c -o $build/empty - 2>/dev/null; then
@@ -20,7 +20,7 @@ sources=$(for module in $(grep -v '^#' "$top_srcdir/src/LAYERS"); do
     [ -e "$top_srcdir/src/$module.c" ] && echo "$top_srcdir/src/$module.c"; done | grep -v run/start.c)
 objects=
 for source in $sources "$top_srcdir"/preload/malloc.c "$top_srcdir"/preload/api.c "$top_srcdir"/tests/fuzz/[!r]*.c \
-    "$top_srcdir"/tools/trace*.c; do
+    "$top_srcdir"/tools/trace*.c "$top_srcdir"/tools/elf.c; do
     object=$build/$(echo "${source#"$top_srcdir"/}" | tr / -).o
     case $source in */preload/*) first="-include $top_srcdir/tests/fuzz/family.h" ;; *) first= ;; esac
     # shellcheck disable=SC2086 # lists of words, here and below

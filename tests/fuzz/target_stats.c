@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { CLASSES = 12, THINGS = 6, KINDS = 2, CAP = 1 << 17, BUFFER = 600 };
 
@@ -131,14 +132,14 @@ static int collect(void *ctx, const char *s, size_t n)
 }
 
 /* Writes to `text`, through a buffer of `cap` bytes. */
-static int write_text(void (*emit)(struct fmt *, const struct ash_stats *), size_t cap, unsigned failing)
+static int write_text(emit_format *emit, size_t cap, unsigned failing)
 {
     char buf[BUFFER];
     struct fmt f;
     text_n = writes = 0;
     fail_at = failing;
     fmt_init(&f, buf, cap, collect, NULL);
-    emit(&f, &total);
+    emit(&f, &total, getpid());
     int status = fmt_end(&f);
     CHECK(status == (failing != 0 && writes == failing ? -ENOSPC : 0), "the writer answers %d after %u writes", status,
           writes);
@@ -269,7 +270,7 @@ static void check_table(void)
 void fuzz_stats(struct input *in)
 {
     static const struct {
-        void (*emit)(struct fmt *, const struct ash_stats *);
+        emit_format *emit;
         void (*check)(void);
     } formats[] = {{emit_json, check_json}, {emit_prom, check_prom}, {emit_text, check_table}};
     for (unsigned k = 0; k < KINDS; k++)

@@ -31,6 +31,7 @@ is "$(readelf -d "$LIBASHLAR" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sed 's/
 #   __tsan_init, __msan_init                    asked whether they are there
 #   fprintf, fwrite, fflush, fileno, stderr     preload/glibc alone: malloc_info and malloc_stats write to a FILE
 #   dlopen, dlsym, dlclose, the C++ runtime     preload/operators alone: an operator new that has failed
+#   __start_ashlar_anchor, __stop_ashlar_anchor are the linker's
 # (tests/cover.c is inside where coverage is measured, and nowhere else)
 archives="$top_builddir/.libs/libcore.a $top_builddir/.libs/libfront.a"
 # shellcheck disable=SC2086 # a list of words, here and below
@@ -38,7 +39,7 @@ nm -uA $archives | sed -E 's,^.*:(libfront_la-)?([a-z_]*)\.o: *[UwvV] ,\2 ,; s,@
 # shellcheck disable=SC2086
 nm -gA --defined-only $archives | awk '{ print $NF }' | sort -u >"$scratch/own"
 is "$(awk 'NR == FNR { own[$1]; next } !($2 in own)' "$scratch/own" "$scratch/needs" |
-    grep -vE ' (_*errno_location|_*environ|getauxval|__libc_stack_end|clock_gettime|_GLOBAL_OFFSET_TABLE_)$' |
+    grep -vE ' (_*errno_location|_*environ|getauxval|__libc_stack_end|clock_gettime|_GLOBAL_OFFSET_TABLE_|__st(art|op)_ashlar_anchor)$' |
     grep -vE ' (bcmp|mem(chr|cmp|cpy|move|set)|str(chr|cmp|cspn|len|ncmp)|strnlen)$' |
     grep -v '^cover ' |
     grep -vE ' (__[a-z]*di2|__[a-z]*_chk|__stack_chk_.*|__aarch64_.*|_*gcov_.*|__(asan|ubsan|tsan|msan|llvm)_.*)$' | tr '\n' ',')" \
