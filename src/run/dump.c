@@ -26,7 +26,8 @@ extern ASH_HIDDEN char dump_pattern[PATH_CAP], dump_path[PATH_CAP];
 ASH_TABLE char dump_pattern[PATH_CAP]; /* "": standard error */
 static int stderr_copy = -1;
 static struct os_file_id stderr_id;
-static bool stderr_known; /* it was open when the process was started */
+static bool stderr_known;  /* it was open when the process was started */
+static void (*also)(void); /* at the signal; NULL: nothing */
 
 /*
  * atomic: process id of the dump under way, or 0; one that is not ours was copied by a fork in
@@ -131,6 +132,13 @@ static void dump_on_signal(int signal)
         dump();
         dump_leave();
     }
+    if (also != NULL)
+        also();
+}
+
+void dump_also(void (*fn)(void))
+{
+    also = fn;
 }
 
 void dump_at_exit(void)
@@ -149,20 +157,24 @@ void dump_at_exit(void)
     }
 }
 
-/* Keeps PATH, made absolute while the directory is still the one that the user meant. */
-static void keep_path(const char *given)
+bool dump_absolute(char *out, size_t cap, const char *given)
 {
     char cwd[PATH_CAP];
     bool relative = given[0] != '/' && os_cwd(cwd, sizeof cwd) == 0;
     struct fmt f;
-    fmt_init(&f, dump_pattern, sizeof dump_pattern, NULL, NULL);
+    fmt_init(&f, out, cap, NULL, NULL);
     for (const char *s = cwd; relative && *s != '\0'; s++) {
         fmt_put(&f, s, 1);
         if (*s == '%') /* a directory's own, not to be expanded */
             fmt_put(&f, s, 1);
     }
     fmt_printf(&f, "%s%s", relative && cwd[1] != '\0' ? "/" : "", given);
-    if (fmt_end(&f) != 0) {
+    return fmt_end(&f) == 0;
+}
+
+static void keep_path(const char *given)
+{
+    if (!dump_absolute(dump_pattern, sizeof dump_pattern, given)) {
         warn_failed(given, ENAMETOOLONG);
         at_exit = false;
         dump_pattern[0] = '\0';

@@ -24,6 +24,9 @@
 /* Reads the options, once, before main. */
 void dump_init(void);
 
+/* Has `fn` called when the signal has come, too. Before main. */
+void dump_also(void (*fn)(void));
+
 /* The process ends: dumps where ASHLAR_STATS asks for it. */
 void dump_at_exit(void);
 
@@ -32,5 +35,11 @@ void dump_at_exit(void);
  * too small.
  */
 bool dump_expand(char *out, size_t cap, const char *path, int pid);
+
+/*
+ * PATH, made absolute while the directory is still the one that the user meant; to be expanded.
+ * False when `out` is too small.
+ */
+bool dump_absolute(char *out, size_t cap, const char *path);
 
 #endif
