@@ -15,6 +15,8 @@ struct command {
 static const struct command commands[] = {
     {"run", "run a program under Ashlar: ashlar run [--stats] -- PROGRAM [ARGUMENT...]",
      command_run},
+    {"report", "make a page of statistics and heap profiles: ashlar report -o PAGE.html FILE...",
+     command_report},
     {"options", "list the ASHLAR_* environment variables", command_options},
 };
 

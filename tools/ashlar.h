@@ -9,6 +9,7 @@
 enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
 
 int command_options(int argc, char **argv);
+int command_report(int argc, char **argv);
 int command_run(int argc, char **argv);
 
 /* Says "ashlar: …" on standard error and returns STATUS_USAGE. */

@@ -14,7 +14,7 @@
  * Caveats:
  *  - A figure that n samples stand behind is good to about 1 / sqrt(n).
  *  - A large block that realloc resizes in place counts as freed and allocated anew.
- *  - Of a stack at most 64 calls are kept, the innermost ones. Code without unwind tables is
+ *  - Of a stack at most 128 calls are kept, the innermost ones. Code without unwind tables is
  *    followed by its frame pointers, as far as it keeps them.
  *  - A block is no leak if anything in memory looks like a pointer into it: registers and stacks of
  *    all threads as they happen to be, data of all libraries, mappings, and blocks that are no

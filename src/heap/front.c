@@ -241,9 +241,11 @@ static bool check_small(const char *verb, unsigned cls, const void *p)
 /* Bytes in a block of the class; HOLDS_NONE when `p` is none, which has been said. */
 static size_t holds_small(const char *verb, unsigned cls, const void *p)
 {
-    size_t sampled = ASH_UNLIKELY(sample_mean != 0) ? sample_holds(cls, p) : HOLDS_NONE;
-    if (ASH_UNLIKELY(sampled != HOLDS_NONE))
-        return sampled;
+    if (ASH_UNLIKELY(sample_mean != 0) && !class_is_block(&size_classes.of[cls], p)) {
+        size_t bytes = sample_holds(cls, p);
+        if (bytes != HOLDS_NONE)
+            return bytes;
+    }
     return check_small(verb, cls, p) ? class_size(cls) : HOLDS_NONE;
 }
 

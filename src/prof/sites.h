@@ -16,7 +16,7 @@
 #include "base/fmt.h"
 #include "prof/unwind.h"
 
-enum { SITE_FRAMES = 64 };
+enum { SITE_FRAMES = 128 };
 
 struct site {
     uint64_t hash;   /* const */
