@@ -47,7 +47,7 @@ static ASH_COLD void *take_sampled(struct heap *h, struct request *r)
         return p;
     }
     r->zero = false;
-    p = sample_take(h, r->cls, r->n, r->align);
+    p = sample_take(h, r->cls, r->align);
     if (p == NULL) {
         p = take_small(h, r);
         sample_fit(h, r->cls);

@@ -20,7 +20,7 @@ struct sampler {
 struct sample {
     struct block block; /* its mark says that this is one */
     struct site *site;
-    size_t bytes;    /* that the sample counts for */
+    size_t bytes;    /* of the sampled block, which counts for as many */
     uint32_t offset; /* of the sampled block in the one around it */
 };
 
@@ -166,30 +166,32 @@ static void *take_large(struct heap *h, unsigned cls, size_t align)
     return p;
 }
 
-static void *take_small(struct heap *h, struct sampler *r, unsigned cls, size_t n, size_t align)
+/* The block holds as much as any of its class. */
+static void *take_small(struct heap *h, struct sampler *r, unsigned cls, size_t align)
 {
+    size_t bytes = class_size(cls);
     size_t front = size_max(FRONT, align);
-    if (n + front > SMALL_MAX)
+    if (bytes + front > SMALL_MAX)
         return take_large(h, cls, align);
-    unsigned around = class_of(align_up(size_max(n, 1) + front, align));
+    unsigned around = class_of(align_up(bytes + front, align));
     struct sample *s = (struct sample *)(void *)block_aside(h, r, around);
     if (s == NULL)
         return NULL;
     *s = (struct sample){
         .block.mark = sample_mark(s),
-        .site = sink.take(class_size(cls)),
-        .bytes = class_size(cls),
+        .site = sink.take(bytes),
+        .bytes = bytes,
         .offset = (uint32_t)front,
     };
     return (char *)s + front;
 }
 
-void *sample_take(struct heap *h, unsigned cls, size_t n, size_t align)
+void *sample_take(struct heap *h, unsigned cls, size_t align)
 {
     struct sampler *r = sampler_of(h);
     if (r == NULL || left(h, r, cls) != 0)
         return NULL;
-    void *p = take_small(h, r, cls, n, align);
+    void *p = take_small(h, r, cls, align);
     r->due[cls] = made(h, cls) + draw(r, class_size(cls)) + 1;
     if (p == NULL)
         r->due[cls]++; /* one that is not sampled follows at once: this one */
@@ -216,7 +218,7 @@ struct block *sample_around(unsigned cls, const void *p)
 size_t sample_holds(unsigned cls, const void *p)
 {
     struct sample *s = (struct sample *)sample_around(cls, p);
-    return s != NULL ? size_min(class_size(cls) - s->offset, s->bytes) : HOLDS_NONE;
+    return s != NULL ? s->bytes : HOLDS_NONE;
 }
 
 void sample_end(struct block *around)

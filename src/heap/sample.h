@@ -50,10 +50,10 @@ extern ASH_HIDDEN uint64_t sample_mean;
 void sample_start(uint64_t mean, const struct sample_sink *sink);
 
 /*
- * A sampled block in place of the one of `n` bytes, of class `cls`, that is about to be allocated
- * by the slow path; NULL: it is not one to be sampled, or there is no memory for it.
+ * A sampled block in place of the one of class `cls` that is about to be allocated by the slow
+ * path; NULL: it is not one to be sampled, or there is no memory for it.
  */
-void *sample_take(struct heap *h, unsigned cls, size_t n, size_t align);
+void *sample_take(struct heap *h, unsigned cls, size_t align);
 
 /* After a slow path of the class: makes its list as short as sampling needs it. */
 void sample_fit(struct heap *h, unsigned cls);

@@ -2,6 +2,7 @@
 
 #include "heap/boot.h"
 #include "heap/canary.h"
+#include "heap/hard.h"
 #include "mem/reserve.h"
 
 /* What a walk does with each block. */
@@ -68,6 +69,8 @@ void walk_live(void (*fn)(const struct walk_block *, void *), void *arg)
     struct visit v = {fn, arg};
     if (!boot())
         return;
+    if (options.harden && heap_is_real(heap_hard))
+        hard_forget(heap_hard);
     for (size_t unit = 0, end = chunk_count() * CHUNK_UNITS; unit < end;)
         unit = visit_unit(&v, unit);
 }

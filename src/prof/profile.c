@@ -18,8 +18,6 @@
 #include "prof/sites.h"
 
 #include <errno.h>
-#include <string.h>
-#include <unistd.h>
 
 enum { PATH_CAP = 4096, BUFFER = 2048, SHOWN_MAX = 300 };
 
@@ -79,12 +77,13 @@ static void write_path(void)
     }
     int failed = fd < 0 ? -fd : -status;
     const char *why = failed != 0 ? os_error_text(failed) : NULL;
-    if (failed != 0)
-        warn_line("cannot write the heap profile to %.*s: %s", SHOWN_MAX, expanded,
-                  why != NULL ? why : "error");
-    if (failed == 0 && sites_lost() != 0)
-        warn_line("the heap profile has more call stacks than fit: %llu samples lack theirs",
-                  (unsigned long long)sites_lost());
+    int to = host.standard_error();
+    if (failed != 0 && to >= 0)
+        warn_line_to(to, "cannot write the heap profile to %.*s: %s", SHOWN_MAX, expanded,
+                     why != NULL ? why : "error");
+    if (failed == 0 && to >= 0 && sites_lost() != 0)
+        warn_line_to(to, "the heap profile has more call stacks than fit: %llu samples lack theirs",
+                     (unsigned long long)sites_lost());
 }
 
 static void write_profile(void)
@@ -108,8 +107,9 @@ static void end(void)
 {
     if (host.mean != 0)
         write_profile();
-    if (host.leaks)
-        leaks(STDERR_FILENO);
+    int fd = host.leaks ? host.standard_error() : -1;
+    if (fd >= 0)
+        leaks(fd);
 }
 
 ASH_API bool ash_profile_attach(const struct profile_host *from, struct profile_library *out)

@@ -54,8 +54,7 @@ bool dump_expand(char *out, size_t cap, const char *from, int pid)
     return fmt_end(&f) == 0;
 }
 
-/* The standard error of the start; -1 when it is gone. */
-static int stderr_now(void)
+int dump_stderr(void)
 {
     const int candidates[] = {stderr_copy, STDERR_FILENO};
     for (size_t i = 0; i < ASH_COUNT(candidates) && stderr_known; i++) {
@@ -70,7 +69,7 @@ static int stderr_now(void)
 static void warn_failed(const char *where, int error)
 {
     const char *why = os_error_text(error);
-    int fd = stderr_now();
+    int fd = dump_stderr();
     if (fd < 0)
         return;
     if (why != NULL)
@@ -100,7 +99,7 @@ static void dump(void)
     struct os_sigpipe held;
     os_sigpipe_hold(&held);
     int status = 0;
-    int fd = dump_pattern[0] == '\0' ? stderr_now() : -1;
+    int fd = dump_pattern[0] == '\0' ? dump_stderr() : -1;
     if (dump_pattern[0] != '\0')
         status = dump_to_file();
     else if (fd >= 0)
@@ -182,10 +181,11 @@ static void keep_path(const char *given)
     }
 }
 
-static void keep_stderr(void)
+void dump_keep_stderr(void)
 {
-    stderr_known = os_file_id(STDERR_FILENO, &stderr_id) == 0;
-    if (stderr_known && at_exit)
+    if (!stderr_known)
+        stderr_known = os_file_id(STDERR_FILENO, &stderr_id) == 0;
+    if (stderr_known && stderr_copy < 0)
         stderr_copy = os_dup_high(STDERR_FILENO);
 }
 
@@ -201,7 +201,10 @@ void dump_init(void)
         format = ASH_PROMETHEUS;
 
     const char *colon = strchr(stats, ':');
-    keep_stderr();
+    if (at_exit)
+        dump_keep_stderr();
+    else
+        stderr_known = os_file_id(STDERR_FILENO, &stderr_id) == 0;
     if (colon != NULL)
         keep_path(colon + 1);
     if (options.stats_signal == 0)

@@ -24,6 +24,13 @@
 /* Reads the options, once, before main. */
 void dump_init(void);
 
+/*
+ * Standard error as it was when the process was started; -1: it is gone. Once `dump_keep_stderr`
+ * was called, before main.
+ */
+void dump_keep_stderr(void);
+int dump_stderr(void);
+
 /* Has `fn` called when the signal has come, too. Before main. */
 void dump_also(void (*fn)(void));
 

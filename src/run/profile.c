@@ -50,12 +50,14 @@ void profile_init(void)
         .leaks = options.leaks != 0,
         .expand = dump_expand,
         .absolute = dump_absolute,
+        .standard_error = dump_stderr,
         .walk = walk_live,
         .window_from = window.base,
         .window_to = window_end,
         .code = __ehdr_start,
         .code_end = etext,
     };
+    dump_keep_stderr();
     if (attach == NULL || !attach(&host, &library) || !profile)
         return;
     sample_start(host.mean, &library.sink);

@@ -22,6 +22,7 @@ struct profile_host {
     bool leaks;
     bool (*expand)(char *out, size_t cap, const char *path, int pid); /* dump_expand */
     bool (*absolute)(char *out, size_t cap, const char *path);        /* dump_absolute */
+    int (*standard_error)(void);                                      /* dump_stderr */
     void (*walk)(void (*fn)(const struct walk_block *, void *), void *arg);
     uintptr_t window_from;        /* all blocks lie from here … */
     uintptr_t (*window_to)(void); /* … to here */
