@@ -61,8 +61,8 @@ static uint64_t draw(struct sampler *r, size_t size)
 {
     r->random = r->random * 6364136223846793005u + 1442695040888963407u;
     uint64_t word = r->random ^ r->random >> 32; /* the low bits of the state alone are poor */
-    uint64_t blocks = (uint64_t)(((unsigned __int128)exponential(word) * sample_mean / size) >> 32);
-    return size_min(blocks, UINT32_MAX);
+    double blocks = (double)exponential(word) * 0x1p-32 * (double)sample_mean / (double)size;
+    return blocks < UINT32_MAX ? (uint64_t)blocks : UINT32_MAX;
 }
 
 static struct sampler *sampler_of(struct heap *h)

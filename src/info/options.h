@@ -39,7 +39,8 @@ enum { OPTION_THP_NEVER, OPTION_THP_DEFAULT, OPTION_THP_ALWAYS };
 #define OPTION_FIELD_SIGNAL int
 
 /*
- * A TARGET or PATH points into the environment, which the program may change: it is good until main runs.
+ * A TARGET or PATH points into the environment, which the program may change: it is good until main
+ * runs.
  */
 struct options {
 #define OPTION(name, field, type, fallback, values, help) OPTION_FIELD_##type field;

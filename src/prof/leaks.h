@@ -12,8 +12,8 @@
  * out, and of the own stack what is below the caller.
  *
  * Not found: a leak whose address happens to be somewhere, and one that is led to by a leak that is
- * not found. Reported although it is none: a block whose address stands nowhere as it is (in a file,
- * encoded, in a register of another thread alone), or is moved by a thread meanwhile.
+ * not found. Reported although it is none: a block whose address stands nowhere as it is (in a
+ * file, encoded, in a register of another thread alone), or is moved by a thread meanwhile.
  */
 #ifndef ASH_LEAKS_H
 #define ASH_LEAKS_H

@@ -6,6 +6,7 @@
 #include "run/dump.h"
 
 #include <errno.h>
+#include <string.h>
 
 #pragma weak profile_open
 
@@ -31,7 +32,7 @@ static uintptr_t window_end(void)
 
 void profile_init(void)
 {
-    bool profile = options.profile != NULL && options.profile[0] != '\0';
+    bool profile = options.profile != NULL && strcmp(options.profile, "0") != 0;
     if (profile && options.harden) {
         warn_line("ASHLAR_PROFILE ignored: ASHLAR_HARDEN=1 is set");
         profile = false;

@@ -1,7 +1,8 @@
 /*
- * The heap profile against exact counts. The program runs itself again with ASHLAR_PROFILE set and a small mean, allocates
- * in patterns that each have a section of code of their own, and reads the profile: what the samples of a section stand
- * for has to be what it allocated, within what chance allows, and exactly nothing may be live when all is freed.
+ * The heap profile against exact counts. The program runs itself again with ASHLAR_PROFILE set and a small mean,
+ * allocates in patterns that each have a section of code of their own, and reads the profile: what the samples of a
+ * section stand for has to be what it allocated, within what chance allows, and exactly nothing may be live when all is
+ * freed.
  */
 #include "again.h"
 
@@ -209,7 +210,8 @@ static void test_mixed(void)
     struct sum s = {0};
     for (unsigned i = 0; i < 400000; i++) {
         unsigned k = random_below(LIVE);
-        size_t n = random_below(64) == 0 ? 60000 + random_below(200000) : 1 + random_below(random_below(2) ? 8192 : 200);
+        size_t n = 1 + random_below(random_below(2) ? 8192 : 200);
+        n += random_below(64) == 0 ? 60000 + random_below(200000) : 0;
         ash_free(p[k]);
         p[k] = mixed(n);
         count(&s, n);
