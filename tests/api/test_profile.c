@@ -99,7 +99,7 @@ static unsigned random_below(unsigned n)
 
 /* ---- patterns ---- */
 
-static void *volatile sink;
+static _Thread_local void *volatile sink;
 
 SECTION(in_pairs) static void pairs(size_t n, unsigned rounds)
 {
@@ -171,7 +171,7 @@ static void test_pairs(void)
     static const size_t sizes[] = {1, 100, 1000, 9000, 60000};
     struct sum s = {0};
     for (unsigned k = 0; k < 5; k++) {
-        unsigned rounds = k < 3 ? 300000 : 30000;
+        unsigned rounds = k < 3 ? 150000 : 20000;
         pairs(sizes[k], rounds);
         for (unsigned i = 0; i < rounds; i++)
             count(&s, sizes[k]);
@@ -208,7 +208,7 @@ static void test_mixed(void)
 {
     static void *p[LIVE];
     struct sum s = {0};
-    for (unsigned i = 0; i < 400000; i++) {
+    for (unsigned i = 0; i < 200000; i++) {
         unsigned k = random_below(LIVE);
         size_t n = 1 + random_below(random_below(2) ? 8192 : 200);
         n += random_below(64) == 0 ? 60000 + random_below(200000) : 0;
@@ -264,7 +264,7 @@ static void test_grown(void)
     check("blocks that grow", &in_grown_range, &s);
 }
 
-enum { THREADS = 4, TURNS = 200 };
+enum { THREADS = 4, TURNS = 100 };
 static void *handed[THREADS][1024];
 static pthread_barrier_t barrier;
 

@@ -76,6 +76,11 @@ else
     [ "$size" -le 204800 ]
     ok $? "stripped, it is at most 200 KiB: $size bytes"
 fi
+profile=$(dirname "$LIBASHLAR")/libashlar-profile.so
+is "$(nm -gD --defined-only "$profile" | awk '{ print $3 }')" "ash_profile_attach" "the profile's library has one entry"
+is "$(readelf -d "$profile" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sed 's/\.so.*//' | tr '\n' ' ')" "libc " "and needs libc alone"
+is "$(nm -D --undefined-only "$profile" | grep -cE ' (malloc|calloc|realloc|free|pthread_[a-z_]*|_Unwind_[A-Za-z]*)(@|$)')" 0 \
+    "it neither allocates, nor locks, nor needs an unwinder"
 if [ -e "$top_builddir/libashlar.a" ]; then
     is "$(nm -g --defined-only "$top_builddir/libashlar.a" | awk 'NF == 3 { print $3 }' | sort)" "$(grep -vx dlopen "$scratch/exported")" \
         "the archive's global names are the same but for dlopen"
