@@ -416,7 +416,7 @@ static bool word_at(struct frame *f, uintptr_t at, uintptr_t *out)
     uintptr_t page = at & ~(uintptr_t)(PAGE - 1);
     if (at % sizeof *out != 0)
         return false;
-    if (page != f->page && os_syscall6(SYS_rt_sigprocmask, -1, (long)page, 0, 8, 0, 0) == -EFAULT)
+    if (page != f->page && os_syscall6(SYS_rt_sigprocmask, -1, (long)at, 0, 8, 0, 0) == -EFAULT)
         return false;
     f->page = page;
     memcpy(out, (const void *)at, sizeof *out);
