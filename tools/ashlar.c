@@ -25,6 +25,8 @@ static const struct command commands[] = {
     {"top", "a running process, or all that have Ashlar: ashlar top [PID]", command_top},
     {"doctor", "whether a program will run under Ashlar: ashlar doctor PROGRAM", command_doctor},
     {"completion", "completion for a shell: ashlar completion bash", command_completion},
+    {"report", "make a page of statistics and heap profiles: ashlar report -o PAGE.html FILE...",
+     command_report},
     {"options", "list the ASHLAR_* environment variables", command_options},
 };
 

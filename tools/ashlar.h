@@ -13,6 +13,7 @@ enum { STATUS_OK = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
 int command_completion(int argc, char **argv);
 int command_doctor(int argc, char **argv);
 int command_options(int argc, char **argv);
+int command_report(int argc, char **argv);
 int command_run(int argc, char **argv);
 int command_trace(int argc, char **argv);
 int command_record(int argc, char **argv);

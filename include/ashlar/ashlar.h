@@ -15,6 +15,7 @@
 #include <ashlar/malloc.h>
 #include <ashlar/mapcache.h>
 #include <ashlar/pool.h>
+#include <ashlar/profile.h>
 #include <ashlar/respool.h>
 #include <ashlar/ring.h>
 #include <ashlar/stats.h>

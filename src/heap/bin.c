@@ -154,7 +154,7 @@ static void stash(struct heap *h, unsigned cls)
 static void empty(struct heap *h, unsigned cls)
 {
     struct heap_class *hc = &h->of[cls];
-    if (load_relaxed(&hc->cap) == 0)
+    if (load_relaxed(&hc->cap) == 0 && hc->spare == NULL)
         return; /* not used */
     if (h->bin[cls].head != NULL)
         stash(h, cls);

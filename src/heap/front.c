@@ -6,6 +6,7 @@
 #include "heap/hardlarge.h"
 #include "heap/large.h"
 #include "heap/remote.h"
+#include "heap/sample.h"
 #include "heap/slabs.h"
 #include "heap/thread.h"
 #include "mem/purge.h"
@@ -25,15 +26,8 @@ struct request {
 
 /* ---- allocation ---- */
 
-static void *take(struct heap *h, struct request *r)
+static void *take_small(struct heap *h, struct request *r)
 {
-    if (ASH_UNLIKELY(options.harden)) {
-        r->cls = 0;
-        r->zero = true;
-        return hard_alloc(h, r->n, r->align);
-    }
-    if (r->cls == 0)
-        return large_alloc(h, r->n, r->align, &r->zero);
     struct block *p = bin_refill(h, r->cls);
     if (p != NULL) {
         r->zero = p->mark == block_fresh_mark(p);
@@ -42,6 +36,38 @@ static void *take(struct heap *h, struct request *r)
     return p;
 }
 
+/* Where there is a heap profile. */
+static ASH_COLD void *take_sampled(struct heap *h, struct request *r)
+{
+    void *p;
+    if (r->cls == 0) {
+        p = large_alloc(h, r->n, r->align, &r->zero);
+        if (p != NULL)
+            sample_large(h, p);
+        return p;
+    }
+    r->zero = false;
+    p = sample_take(h, r->cls, r->align);
+    if (p == NULL) {
+        p = take_small(h, r);
+        sample_fit(h, r->cls);
+    }
+    return p;
+}
+
+static void *take(struct heap *h, struct request *r)
+{
+    if (ASH_UNLIKELY(options.harden)) {
+        r->cls = 0;
+        r->zero = true;
+        return hard_alloc(h, r->n, r->align);
+    }
+    if (ASH_UNLIKELY(sample_mean != 0))
+        return take_sampled(h, r);
+    if (r->cls == 0)
+        return large_alloc(h, r->n, r->align, &r->zero);
+    return take_small(h, r);
+}
 /* Gives up what the heap keeps for reuse, and what others left. */
 static void give_up(struct heap *h)
 {
@@ -198,8 +224,11 @@ void *front_aligned_any(size_t align, size_t n)
 static bool check_small(const char *verb, unsigned cls, const void *p)
 {
     if (ASH_UNLIKELY(!class_is_block(&size_classes.of[cls], p))) {
-        const char *base = slab_base(slab_of(cls, p));
-        error_interior(verb, p, base + class_index(cls, p) * class_size(cls));
+        const char *base = slab_base(slab_of(cls, p)) + class_index(cls, p) * class_size(cls);
+        if (sample_mean != 0 && block_is_marked(base))
+            error_double_free(p); /* it was sampled */
+        else
+            error_interior(verb, p, base);
         return false;
     }
     if (block_is_marked(p)) {
@@ -209,24 +238,52 @@ static bool check_small(const char *verb, unsigned cls, const void *p)
     return true;
 }
 
+/* Bytes in a block of the class; HOLDS_NONE when `p` is none, which has been said. */
+static size_t holds_small(const char *verb, unsigned cls, const void *p)
+{
+    if (ASH_UNLIKELY(sample_mean != 0) && !class_is_block(&size_classes.of[cls], p)) {
+        size_t bytes = sample_holds(cls, p);
+        if (bytes != HOLDS_NONE)
+            return bytes;
+    }
+    return check_small(verb, cls, p) ? class_size(cls) : HOLDS_NONE;
+}
+
 static void free_large(struct heap *h, void *p)
 {
     struct slab *s = large_find("free", p);
-    if (s != NULL && !large_free(h, s))
+    if (s == NULL)
+        return;
+    if (ASH_UNLIKELY(sample_mean != 0))
+        sample_large_end(sample_large_site(s), s->bytes);
+    if (!large_free(h, s))
         error_double_free(p);
 }
 
 static void free_small(struct heap *h, unsigned cls, void *p)
 {
-    if (!check_small("free", cls, p))
+    struct block *around = ASH_UNLIKELY(sample_mean != 0) ? sample_around(cls, p) : NULL;
+    if (ASH_UNLIKELY(around != NULL)) {
+        sample_end(around);
+        p = around;
+    } else if (!check_small("free", cls, p)) {
         return;
+    }
     if (!heap_is_real(h)) {
         bin_free_direct(h, cls, p);
         return;
     }
     struct bin *b = &h->bin[cls];
-    if ((load_relaxed(&b->word) & (BIN_FULL | BIN_TICK)) != 0)
+    if ((load_relaxed(&b->word) & (BIN_FULL | BIN_TICK)) != 0) {
         bin_attend(h, cls);
+        if (ASH_UNLIKELY(sample_mean != 0)) {
+            sample_fit(h, cls);
+            if (bin_room(b) == 0) {
+                bin_free_direct(h, cls, p);
+                return;
+            }
+        }
+    }
     bin_push(b, load_relaxed(&b->word), p);
 }
 
@@ -281,7 +338,7 @@ static size_t holds(const char *verb, const void *p)
         return hard_usable(verb, p);
     unsigned cls = classmap_at(p);
     if (ASH_LIKELY(cls != 0))
-        return check_small(verb, cls, p) ? class_size(cls) : HOLDS_NONE;
+        return holds_small(verb, cls, p);
     struct slab *s = large_find(verb, p);
     return s != NULL ? s->bytes : HOLDS_NONE;
 }
@@ -334,6 +391,20 @@ static ASH_NOINLINE void *realloc_copy(void *p, size_t old, size_t n)
     return fresh;
 }
 
+/* large_resize, which to the heap profile is a free and an allocation. */
+static void *resize_large(struct slab *s, size_t n)
+{
+    struct heap *h = heap_self();
+    struct site *site = sample_large_site(s);
+    size_t old = s->bytes;
+    void *p = large_resize(h, s, n);
+    if (ASH_LIKELY(sample_mean == 0) || p == NULL || front_usable(p) == old)
+        return p;
+    sample_large_end(site, old);
+    sample_large(h, p);
+    return p;
+}
+
 static ASH_NOINLINE void *realloc_large(void *p, size_t n)
 {
     struct slab *s = large_find("realloc", p);
@@ -343,7 +414,7 @@ static ASH_NOINLINE void *realloc_large(void *p, size_t n)
     }
     size_t old = s->bytes;
     if (n > SMALL_MAX) {
-        void *same = large_resize(heap_self(), s, n);
+        void *same = resize_large(s, n);
         if (same != NULL)
             return same;
     } else if (size_fits(n, old)) {
@@ -375,11 +446,11 @@ void *front_realloc(void *p, size_t n)
     unsigned cls = classmap_at(p);
     if (ASH_UNLIKELY(cls == 0))
         return boot() ? realloc_large(p, n) : NULL;
-    if (!check_small("realloc", cls, p)) {
+    size_t old = holds_small("realloc", cls, p);
+    if (ASH_UNLIKELY(old == HOLDS_NONE)) {
         errno = EINVAL;
         return NULL;
     }
-    size_t old = class_size(cls);
     if (size_fits(n, old))
         return p;
     return realloc_copy(p, old, n);

@@ -400,6 +400,18 @@ bool hard_resize(struct heap *h, void *p, size_t old, size_t n)
     return true;
 }
 
+ASH_COLD void hard_forget(struct heap *h)
+{
+    struct hard *q = h->hard;
+    if (q == NULL)
+        return;
+    memset(q->waiting + q->count, 0, sizeof q->waiting - q->count * sizeof *q->waiting);
+    for (unsigned cls = size_classes.first; cls < CLASS_COUNT; cls++) {
+        struct ready *b = &q->ready[cls];
+        memset(b->block + b->count, 0, sizeof b->block - b->count * sizeof *b->block);
+    }
+}
+
 ASH_COLD void hard_flush(struct heap *h)
 {
     struct hard *q = h->hard;

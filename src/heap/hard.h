@@ -51,6 +51,9 @@ size_t hard_usable(const char *verb, const void *p);
  */
 bool hard_resize(struct heap *h, void *p, size_t old, size_t n);
 
+/* Forgets addresses of blocks that the heap no longer holds: a search for leaks would find them. */
+void hard_forget(struct heap *h);
+
 /* Sends home what waits in the heap's quarantine. */
 void hard_flush(struct heap *h);
 

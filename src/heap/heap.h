@@ -63,10 +63,11 @@ struct heap_class {
 
 struct heap {
     struct bin bin[CLASS_COUNT];
-    uint32_t id;       /* const: index in heap_table */
-    uint32_t events;   /* owner: slow paths since the last look at the clock */
-    uint64_t epoch;    /* owner: the last housekeeping round it took part in */
-    struct hard *hard; /* owner: what hardened mode keeps */
+    uint32_t id;             /* const: index in heap_table */
+    uint32_t events;         /* owner: slow paths since the last look at the clock */
+    uint64_t epoch;          /* owner: the last housekeeping round it took part in */
+    struct hard *hard;       /* owner: what hardened mode keeps */
+    struct sampler *sampler; /* owner: what the heap profile keeps */
     struct heap_class of[CLASS_COUNT];
     /* atomic: slabs with remote frees, unit + 1; see remote.h */
     ASH_LINE_ALIGNED _Atomic(uint32_t) inbox;

@@ -46,7 +46,8 @@ struct slab {
     size_t bytes;                 /* of a large block: usable bytes; its holder's */
     uint32_t guard;               /* of a large block: untouchable units before it, in hard mode */
     _Atomic(uint8_t) cls;         /* atomic: const while in use; read later for messages */
-    _Atomic(void *) pool;         /* atomic: const while in use; the record of a pool's chunk */
+    _Atomic(void *) pool;         /* atomic: const while in use; the record of a pool's chunk; of a
+                                     large block its site, see heap/sample.h */
 
     ASH_LINE_ALIGNED struct slab *next; /* owner: list of its heap */
     struct slab *prev;                  /* owner */

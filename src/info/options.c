@@ -252,6 +252,9 @@ static bool option_set(const struct option *o, const char *text)
         return set_choice(o, value, field);
     case OPTION_TYPE_TARGET:
         return set_target(o, value, field);
+    case OPTION_TYPE_PATH:
+        *(const char **)field = text;
+        return true;
     case OPTION_TYPE_SIGNAL:
         return set_signal(o, value, field);
     default:

@@ -21,6 +21,7 @@ enum option_type {
     OPTION_TYPE_MS,
     OPTION_TYPE_BYTES,
     OPTION_TYPE_TARGET,
+    OPTION_TYPE_PATH,
     OPTION_TYPE_SIGNAL,
 };
 
@@ -34,10 +35,12 @@ enum { OPTION_THP_NEVER, OPTION_THP_DEFAULT, OPTION_THP_ALWAYS };
 #define OPTION_FIELD_MS     unsigned
 #define OPTION_FIELD_BYTES  uint64_t
 #define OPTION_FIELD_TARGET const char *
+#define OPTION_FIELD_PATH   const char *
 #define OPTION_FIELD_SIGNAL int
 
 /*
- * A TARGET points into the environment, which the program may change: it is good until main runs.
+ * A TARGET or PATH points into the environment, which the program may change: it is good until main
+ * runs.
  */
 struct options {
 #define OPTION(name, field, type, fallback, values, help) OPTION_FIELD_##type field;

@@ -85,6 +85,15 @@ long os_read_small(const char *path, char *buf, size_t cap)
     return got < 0 && got != -EINTR ? got : (long)have;
 }
 
+long os_read(int fd, void *buf, size_t n)
+{
+    long got;
+    do
+        got = os_syscall3(SYS_read, fd, buf, n);
+    while (got == -EINTR);
+    return got;
+}
+
 void os_close(int fd)
 {
     os_syscall3(SYS_close, fd, 0, 0);

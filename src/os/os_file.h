@@ -32,6 +32,9 @@ int os_open_read(const char *path);
 /* Reads the file's first cap - 1 bytes and ends them with NUL; the number of bytes. */
 long os_read_small(const char *path, char *buf, size_t cap);
 
+/* Reads at most `n` bytes; how many, 0 at the end. */
+long os_read(int fd, void *buf, size_t n);
+
 void os_close(int fd);
 
 /*

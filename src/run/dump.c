@@ -26,7 +26,8 @@ extern ASH_HIDDEN char dump_pattern[PATH_CAP], dump_path[PATH_CAP];
 ASH_TABLE char dump_pattern[PATH_CAP]; /* "": standard error */
 static int stderr_copy = -1;
 static struct os_file_id stderr_id;
-static bool stderr_known; /* it was open when the process was started */
+static bool stderr_known;  /* it was open when the process was started */
+static void (*also)(void); /* at the signal; NULL: nothing */
 
 /*
  * atomic: process id of the dump under way, or 0; one that is not ours was copied by a fork in
@@ -53,8 +54,7 @@ bool dump_expand(char *out, size_t cap, const char *from, int pid)
     return fmt_end(&f) == 0;
 }
 
-/* The standard error of the start; -1 when it is gone. */
-static int stderr_now(void)
+int dump_stderr(void)
 {
     const int candidates[] = {stderr_copy, STDERR_FILENO};
     for (size_t i = 0; i < ASH_COUNT(candidates) && stderr_known; i++) {
@@ -69,7 +69,7 @@ static int stderr_now(void)
 static void warn_failed(const char *where, int error)
 {
     const char *why = os_error_text(error);
-    int fd = stderr_now();
+    int fd = dump_stderr();
     if (fd < 0)
         return;
     if (why != NULL)
@@ -99,7 +99,7 @@ static void dump(void)
     struct os_sigpipe held;
     os_sigpipe_hold(&held);
     int status = 0;
-    int fd = dump_pattern[0] == '\0' ? stderr_now() : -1;
+    int fd = dump_pattern[0] == '\0' ? dump_stderr() : -1;
     if (dump_pattern[0] != '\0')
         status = dump_to_file();
     else if (fd >= 0)
@@ -131,6 +131,13 @@ static void dump_on_signal(int signal)
         dump();
         dump_leave();
     }
+    if (also != NULL)
+        also();
+}
+
+void dump_also(void (*fn)(void))
+{
+    also = fn;
 }
 
 void dump_at_exit(void)
@@ -149,20 +156,24 @@ void dump_at_exit(void)
     }
 }
 
-/* Keeps PATH, made absolute while the directory is still the one that the user meant. */
-static void keep_path(const char *given)
+bool dump_absolute(char *out, size_t cap, const char *given)
 {
     char cwd[PATH_CAP];
     bool relative = given[0] != '/' && os_cwd(cwd, sizeof cwd) == 0;
     struct fmt f;
-    fmt_init(&f, dump_pattern, sizeof dump_pattern, NULL, NULL);
+    fmt_init(&f, out, cap, NULL, NULL);
     for (const char *s = cwd; relative && *s != '\0'; s++) {
         fmt_put(&f, s, 1);
         if (*s == '%') /* a directory's own, not to be expanded */
             fmt_put(&f, s, 1);
     }
     fmt_printf(&f, "%s%s", relative && cwd[1] != '\0' ? "/" : "", given);
-    if (fmt_end(&f) != 0) {
+    return fmt_end(&f) == 0;
+}
+
+static void keep_path(const char *given)
+{
+    if (!dump_absolute(dump_pattern, sizeof dump_pattern, given)) {
         warn_failed(given, ENAMETOOLONG);
         at_exit = false;
         dump_pattern[0] = '\0';
@@ -170,10 +181,11 @@ static void keep_path(const char *given)
     }
 }
 
-static void keep_stderr(void)
+void dump_keep_stderr(void)
 {
-    stderr_known = os_file_id(STDERR_FILENO, &stderr_id) == 0;
-    if (stderr_known && at_exit)
+    if (!stderr_known)
+        stderr_known = os_file_id(STDERR_FILENO, &stderr_id) == 0;
+    if (stderr_known && stderr_copy < 0)
         stderr_copy = os_dup_high(STDERR_FILENO);
 }
 
@@ -189,7 +201,10 @@ void dump_init(void)
         format = ASH_PROMETHEUS;
 
     const char *colon = strchr(stats, ':');
-    keep_stderr();
+    if (at_exit)
+        dump_keep_stderr();
+    else
+        stderr_known = os_file_id(STDERR_FILENO, &stderr_id) == 0;
     if (colon != NULL)
         keep_path(colon + 1);
     if (options.stats_signal == 0)

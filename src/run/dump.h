@@ -24,6 +24,16 @@
 /* Reads the options, once, before main. */
 void dump_init(void);
 
+/*
+ * Standard error as it was when the process was started; -1: it is gone. Once `dump_keep_stderr`
+ * was called, before main.
+ */
+void dump_keep_stderr(void);
+int dump_stderr(void);
+
+/* Has `fn` called when the signal has come, too. Before main. */
+void dump_also(void (*fn)(void));
+
 /* The process ends: dumps where ASHLAR_STATS asks for it. */
 void dump_at_exit(void);
 
@@ -32,5 +42,11 @@ void dump_at_exit(void);
  * too small.
  */
 bool dump_expand(char *out, size_t cap, const char *path, int pid);
+
+/*
+ * PATH, made absolute while the directory is still the one that the user meant; to be expanded.
+ * False when `out` is too small.
+ */
+bool dump_absolute(char *out, size_t cap, const char *path);
 
 #endif

@@ -8,14 +8,17 @@
  */
 #include "heap/boot.h"
 #include "run/dump.h"
+#include "run/profile.h"
 
 __attribute__((constructor(101))) static void start(void)
 {
     boot();
     dump_init();
+    profile_init();
 }
 
 __attribute__((destructor(101))) static void finish(void)
 {
     dump_at_exit();
+    profile_at_exit();
 }

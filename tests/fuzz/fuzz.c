@@ -5,6 +5,7 @@
  */
 #include "fuzz.h"
 
+#include "heap/sample.h"
 #include "os/os_file.h"
 
 #include <stdarg.h>
@@ -113,11 +114,38 @@ void fuzz_trace(const char *format, ...)
     va_end(args);
 }
 
+/* ---- samples ---- */
+
+bool fuzz_sampling;
+static _Atomic(long) sampled;
+
+static struct site *sample_take_site(size_t bytes)
+{
+    sampled++;
+    return (struct site *)(bytes + 1);
+}
+
+static void sample_give_site(struct site *site, size_t bytes)
+{
+    CHECK((size_t)site == bytes + 1, "a sample of %zu bytes has ended as one of %zu", (size_t)site - 1, bytes);
+    CHECK(--sampled >= 0, "more samples have ended than begun");
+}
+
+static void sample(void)
+{
+    static const struct sample_sink sink = {sample_take_site, sample_give_site};
+    const char *mean = getenv("ASH_FUZZ_SAMPLE");
+    if (mean != NULL && !fuzz_sampling)
+        sample_start(strtoull(mean, NULL, 10), &sink);
+    fuzz_sampling = mean != NULL;
+}
+
 void fuzz_run(const struct target *target, const unsigned char *bytes, size_t n)
 {
     struct input in = {bytes, bytes + n};
     caught_n = 0;
     catching = true;
+    sample();
     target->run(&in);
     fuzz_expect_silence();
     catching = false;

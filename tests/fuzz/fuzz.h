@@ -74,6 +74,9 @@ const char *fuzz_said(void);
 void fuzz_expect_silence(void);
 __attribute__((format(printf, 1, 2))) void fuzz_expect_said(const char *format, ...);
 
+/* Blocks are sampled as for a heap profile (ASH_FUZZ_SAMPLE=BYTES): these lie inside others. */
+extern bool fuzz_sampling;
+
 /* When an input is run again from a file, each operation is shown. */
 extern bool fuzz_tracing;
 __attribute__((format(printf, 1, 2))) void fuzz_trace(const char *format, ...);

@@ -17,10 +17,12 @@ if ! echo 'int LLVMFuzzerTestOneInput(const char *s, unsigned long n) { return s
     exit 0
 fi
 sources=$(for module in $(grep -v '^#' "$top_srcdir/src/LAYERS"); do
-    [ -e "$top_srcdir/src/$module.c" ] && echo "$top_srcdir/src/$module.c"; done | grep -v run/start.c)
+    [ -e "$top_srcdir/src/$module.c" ] && echo "$top_srcdir/src/$module.c"; done | grep -vE 'run/start.c|/prof/')
 objects=
 for source in $sources "$top_srcdir"/preload/malloc.c "$top_srcdir"/preload/api.c "$top_srcdir"/tests/fuzz/[!r]*.c \
-    "$top_srcdir"/tools/trace*.c "$top_srcdir"/tools/elf.c; do
+    "$top_srcdir"/tools/trace*.c "$top_srcdir"/tools/elf.c \
+    "$top_srcdir"/tools/json.c "$top_srcdir"/tools/heapfile.c "$top_srcdir"/tools/page.c "$top_srcdir"/tools/statpage.c \
+    "$top_srcdir"/tools/symbols.c "$top_srcdir"/tools/flame.c; do
     object=$build/$(echo "${source#"$top_srcdir"/}" | tr / -).o
     case $source in */preload/*) first="-include $top_srcdir/tests/fuzz/family.h" ;; *) first= ;; esac
     # shellcheck disable=SC2086 # lists of words, here and below

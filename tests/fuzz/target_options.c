@@ -116,6 +116,8 @@ static bool fits(const struct option *o, const char *alternative, const char *va
 /* False: the value is not allowed. *number: the place of the word that fits, or the number. */
 static bool allowed(const struct option *o, const char *value, uint64_t *number)
 {
+    if (o->type == OPTION_TYPE_PATH)
+        return true;
     char copy[TEXT];
     snprintf(copy, sizeof copy, "%s", o->values);
     char *rest = copy;
@@ -134,6 +136,7 @@ static void check_field(const struct option *o, const char *value)
     const void *field = (const char *)&options + o->offset;
     CHECK(allowed(o, value, &want), "%s: \"%s\" is the value in use", o->name, value);
     switch (o->type) {
+    case OPTION_TYPE_PATH:
     case OPTION_TYPE_TARGET:
         CHECK(strcmp(*(const char *const *)field, value) == 0, "%s is \"%s\", not \"%s\"", o->name,
               *(const char *const *)field, value);

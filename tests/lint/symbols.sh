@@ -30,6 +30,8 @@ is "$(readelf -d "$LIBASHLAR" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sed 's/
 #   abort                                       the end
 #   __tsan_init, __msan_init                    asked whether they are there
 #   fprintf, fwrite, fflush, fileno, stderr     preload/glibc alone: malloc_info and malloc_stats write to a FILE
+#   __ehdr_start, etext                         run/profile: where the library's code lies, from the linker
+#   profile_open                                run/profile: preload/profiler, in the shared object alone, before main
 #   dlopen, dlsym, dlclose, the C++ runtime     preload/operators alone: an operator new that has failed
 #   __start_ashlar_anchor, __stop_ashlar_anchor are the linker's
 # (tests/cover.c is inside where coverage is measured, and nowhere else)
@@ -39,7 +41,7 @@ nm -uA $archives | sed -E 's,^.*:(libfront_la-)?([a-z_]*)\.o: *[UwvV] ,\2 ,; s,@
 # shellcheck disable=SC2086
 nm -gA --defined-only $archives | awk '{ print $NF }' | sort -u >"$scratch/own"
 is "$(awk 'NR == FNR { own[$1]; next } !($2 in own)' "$scratch/own" "$scratch/needs" |
-    grep -vE ' (_*errno_location|_*environ|getauxval|__libc_stack_end|clock_gettime|_GLOBAL_OFFSET_TABLE_|__st(art|op)_ashlar_anchor)$' |
+    grep -vE ' (_*errno_location|_*environ|getauxval|__ehdr_start|etext|profile_open|__libc_stack_end|clock_gettime|_GLOBAL_OFFSET_TABLE_|__st(art|op)_ashlar_anchor)$' |
     grep -vE ' (bcmp|mem(chr|cmp|cpy|move|set)|str(chr|cmp|cspn|len|ncmp)|strnlen)$' |
     grep -v '^cover ' |
     grep -vE ' (__[a-z]*di2|__[a-z]*_chk|__stack_chk_.*|__aarch64_.*|_*gcov_.*|__(asan|ubsan|tsan|msan|llvm)_.*)$' | tr '\n' ',')" \
@@ -55,12 +57,12 @@ is "$(awk '$2 == "thread_boot" || $2 == "os_signal_handle" { print $1 }' "$scrat
 # is full, in a write of statistics or a message.
 is "$(grep -rhoE --exclude=os_dir.c '\bSYS_[a-z_0-9]+' "$top_srcdir/src" "$top_srcdir/preload" | sort -u | tr '\n' ' ')" \
     "SYS_close SYS_fcntl SYS_futex SYS_getcwd SYS_getpid SYS_getrandom SYS_ioctl SYS_madvise SYS_memfd_create SYS_mmap \
-SYS_mprotect SYS_mremap SYS_munmap SYS_openat SYS_ppoll SYS_read SYS_rt_sigpending SYS_rt_sigprocmask SYS_rt_sigtimedwait \
+SYS_mprotect SYS_mremap SYS_munmap SYS_openat SYS_ppoll SYS_process_vm_readv SYS_read SYS_rt_sigpending SYS_rt_sigprocmask SYS_rt_sigtimedwait \
 SYS_sched_yield SYS_userfaultfd SYS_write " "the system calls are these"
 is "$(awk '$2 == "os_wait" || $2 == "os_wake" { print $1 }' "$scratch/needs" | tr '\n' ' ')" "" \
     "nothing of malloc's family waits for a futex"
-is "$(find "$top_builddir/src" "$top_builddir/preload" -name '*.o' ! -name '*operators.o' ! -name '*deepbind.o' -exec nm -uA {} + | grep -E ' (dlsym|dlopen)')" \
-    "" "nothing is looked up by name but what a failed operator new throws with, and dlopen at its first call"
+is "$(find "$top_builddir/src" "$top_builddir/preload" -name '*.o' ! -name '*operators.o' ! -name '*deepbind.o' ! -name '*profiler.o' -exec nm -uA {} + | grep -E ' (dlsym|dlopen)')" \
+    "" "nothing is looked up by name but what a failed operator new throws with, dlopen at its first call, and the profile's library"
 is "$(readelf -lW "$LIBASHLAR" | grep -cE 'GNU_STACK.* RWE|RWE')" 0 "no page is writable and executable"
 readelf -dW "$LIBASHLAR" | grep -q 'NODELETE' && readelf -dW "$LIBASHLAR" | grep -qE 'BIND_NOW|NOW'
 ok $? "bound at start, never unloaded"
@@ -75,6 +77,11 @@ else
     [ "$size" -le 204800 ]
     ok $? "stripped, it is at most 200 KiB: $size bytes"
 fi
+profile=$(dirname "$LIBASHLAR")/libashlar-profile.so
+is "$(nm -gD --defined-only "$profile" | awk '{ print $3 }')" "ash_profile_attach" "the profile's library has one entry"
+is "$(readelf -d "$profile" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sed 's/\.so.*//' | tr '\n' ' ')" "libc " "and needs libc alone"
+is "$(nm -D --undefined-only "$profile" | grep -cE ' (malloc|calloc|realloc|free|pthread_[a-z_]*|_Unwind_[A-Za-z]*)(@|$)')" 0 \
+    "it neither allocates, nor locks, nor needs an unwinder"
 if [ -e "$top_builddir/libashlar.a" ]; then
     is "$(nm -g --defined-only "$top_builddir/libashlar.a" | awk 'NF == 3 { print $3 }' | sort)" "$(grep -vx dlopen "$scratch/exported")" \
         "the archive's global names are the same but for dlopen"
