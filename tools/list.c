@@ -56,7 +56,7 @@ static bool look_at(struct list *l, int pid, const struct list *before)
         return true;
     enum mirror_state read = MIRROR_OTHER;
     if (state == TARGET_READY)
-        read = sample_take(&target, true, &sample);
+        read = sample_read(&target, true, &sample);
     l->overlap |= read == MIRROR_OVERLAP;
     if (read == MIRROR_GONE || !target_usage(pid, &sample.usage))
         return true;

@@ -46,7 +46,7 @@ static void read_all(void *arg)
         kind_read(k, &s->kind[s->kinds++]);
 }
 
-enum mirror_state sample_take(const struct target *t, bool brief, struct sample *out)
+enum mirror_state sample_read(const struct target *t, bool brief, struct sample *out)
 {
     struct job job = {out, brief};
     struct timespec now;

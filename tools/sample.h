@@ -34,7 +34,7 @@ struct sample {
 };
 
 /* Of the variables alone: `brief` leaves classes and named things out. */
-enum mirror_state sample_take(const struct target *t, bool brief, struct sample *out);
+enum mirror_state sample_read(const struct target *t, bool brief, struct sample *out);
 
 /*
  * The whole text that the process itself would show. malloc'd; MIRROR_GONE when there is no memory

@@ -134,7 +134,7 @@ static enum mirror_state advance(void)
 {
     struct sample *next = view.now == &samples[0] ? &samples[1] : &samples[0];
     const struct sample *now = view.now;
-    enum mirror_state state = sample_take(&target, false, next);
+    enum mirror_state state = sample_read(&target, false, next);
     if (state != MIRROR_READY)
         return state;
     view.before = now != NULL ? now : next;
