@@ -442,14 +442,12 @@ ASH_API int ash_batcher_add(struct ash_batcher *b,
 
 ASH_API int ash_batcher_stats(struct ash_batcher *b, struct ash_batcher_stats *out)
 {
-    if (b == NULL || out == NULL || out->struct_size < sizeof *out)
+    if (b == NULL || out == NULL)
         return -EINVAL;
-    size_t size = out->struct_size;
     os_lock(&b->lock);
     *out = b->stats;
     out->waiting = b->filling->count;
     os_unlock(&b->lock);
-    out->struct_size = size;
     return 0;
 }
 
@@ -460,7 +458,7 @@ static int write_fd(void *ctx, const char *s, size_t n)
 
 ASH_API int ash_batcher_dump(struct ash_batcher *b, int fd)
 {
-    struct ash_batcher_stats s = {.struct_size = sizeof s};
+    struct ash_batcher_stats s;
     int status = ash_batcher_stats(b, &s);
     if (status != 0)
         return status;

@@ -244,11 +244,10 @@ ASH_API int ash_router_walk(const struct ash_router *r,
 
 ASH_API int ash_router_stats(const struct ash_router *r, struct ash_router_stats *out)
 {
-    if (r == NULL || out == NULL || out->struct_size < sizeof *out)
+    if (r == NULL || out == NULL)
         return -EINVAL;
     const struct routes *now = router_now(r);
     *out = (struct ash_router_stats){
-        .struct_size = out->struct_size,
         .routes = r->count,
         .pending = r->pending,
         .compiled = now->count,
@@ -272,7 +271,7 @@ static int write_fd(void *ctx, const char *s, size_t n)
 
 ASH_API int ash_router_dump(const struct ash_router *r, int fd)
 {
-    struct ash_router_stats s = {.struct_size = sizeof s};
+    struct ash_router_stats s;
     int status = ash_router_stats(r, &s);
     if (status != 0)
         return status;

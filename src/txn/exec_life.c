@@ -130,9 +130,9 @@ static void fork_release(struct os_fork *self, bool child)
 
 ASH_API int ash_exec_stats(const struct ash_exec *e, struct ash_exec_stats *out)
 {
-    if (e == NULL || out == NULL || out->struct_size < sizeof *out)
+    if (e == NULL || out == NULL)
         return -EINVAL;
-    *out = (struct ash_exec_stats){.struct_size = out->struct_size, .workers = e->workers};
+    *out = (struct ash_exec_stats){.workers = e->workers};
     out->rejected = load_relaxed(&e->rejected);
     out->wakes = load_relaxed(&e->parking.wakes);
     for (unsigned i = 0; i < all_of(e); i++) {
@@ -160,7 +160,7 @@ static int write_fd(void *ctx, const char *s, size_t n)
 
 ASH_API int ash_exec_dump(const struct ash_exec *e, int fd)
 {
-    struct ash_exec_stats s = {.struct_size = sizeof s};
+    struct ash_exec_stats s;
     int status = ash_exec_stats(e, &s);
     if (status != 0)
         return status;
@@ -190,15 +190,14 @@ static const struct ash_stats_column columns[] = {
     SHOWN_COLUMN("wakes", COUNTER, COUNT, "System calls made to wake one."),
     SHOWN_COLUMN("queue_bytes", GAUGE, BYTES, "The queue and the deques."),
 };
-_Static_assert(sizeof(struct ash_exec_stats) - offsetof(struct ash_exec_stats, workers) ==
-                   ASH_COUNT(columns) * sizeof(uint64_t),
+_Static_assert(sizeof(struct ash_exec_stats) == ASH_COUNT(columns) * sizeof(uint64_t),
                "the columns are the figures");
 
 static void read_values(const void *exec, uint64_t *values)
 {
-    struct ash_exec_stats s = {.struct_size = sizeof s};
+    struct ash_exec_stats s;
     ash_exec_stats(exec, &s);
-    memcpy(values, &s.workers, ASH_COUNT(columns) * sizeof *values);
+    memcpy(values, &s, sizeof s);
 }
 
 SHOWN_KIND(kind, "execs", "exec", columns, read_values)

@@ -400,12 +400,11 @@ ASH_API int ash_artcache_destroy(struct ash_artcache *c)
 
 ASH_API int ash_artcache_stats(struct ash_artcache *c, struct ash_artcache_stats *out)
 {
-    if (c == NULL || out == NULL || out->struct_size < sizeof *out)
+    if (c == NULL || out == NULL)
         return -EINVAL;
     struct artdisk *d = &c->disk;
     size_t ready;
     *out = (struct ash_artcache_stats){
-        .struct_size = out->struct_size,
         .hits = tally_sum(&c->tally, COUNT_HIT),
         .shared = tally_sum(&c->tally, COUNT_SHARED),
         .disk_hits = tally_sum(&c->tally, COUNT_DISK),
@@ -427,7 +426,7 @@ ASH_API int ash_artcache_stats(struct ash_artcache *c, struct ash_artcache_stats
 
 ASH_API int ash_artcache_dump(struct ash_artcache *c, int fd)
 {
-    struct ash_artcache_stats s = {.struct_size = sizeof s};
+    struct ash_artcache_stats s;
     int status = ash_artcache_stats(c, &s);
     if (status != 0)
         return status;

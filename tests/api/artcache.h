@@ -27,7 +27,7 @@ static char dir[200]; /* made anew for each test that asks */
 
 static struct ash_artcache_stats stats(struct ash_artcache *c)
 {
-    struct ash_artcache_stats s = {.struct_size = sizeof s};
+    struct ash_artcache_stats s;
     ash_artcache_stats(c, &s);
     return s;
 }

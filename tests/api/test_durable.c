@@ -272,7 +272,7 @@ static void checkpoint(struct shard *s)
     while (run(s))
         ;
     need(ash_wal_truncate(s->wal, lsn - sizeof s->now - 64) == 0, "truncate"); /* in front of the balances */
-    struct ash_wal_stats st = {.struct_size = sizeof st};
+    struct ash_wal_stats st;
     ash_wal_stats(s->wal, &st);
     witness->truncated += st.removed > 0;
     s->records = 0;
@@ -348,7 +348,7 @@ static void check(void)
         wake();
         open = mails > 0;
         for (unsigned i = 0; i < SHARDS; i++) {
-            struct ash_2pc_stats st = {.struct_size = sizeof st};
+            struct ash_2pc_stats st;
             ash_2pc_stats(shard[i].site, &st);
             open |= st.open + st.voting + st.in_doubt + st.actions > 0;
         }

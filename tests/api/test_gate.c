@@ -16,7 +16,7 @@
 
 static struct ash_gate_stats stats(struct ash_gate *g)
 {
-    struct ash_gate_stats s = {.struct_size = sizeof s};
+    struct ash_gate_stats s;
     ash_gate_stats(g, &s);
     return s;
 }
@@ -164,11 +164,10 @@ static void test_answers(void)
     ash_gate_leave(g, 4);
     is_int(ash_gate_enter(g, 5, 0), -EAGAIN, "five do not fit where four have left");
     is_int(ash_gate_enter(g, 4, 0), 0, "four do");
-    struct ash_gate_stats s = stats(g), small = {.struct_size = 8};
+    struct ash_gate_stats s = stats(g);
     ok(s.limit == 10 && s.inside == 10 && s.most == 10 && s.entered == 14 && s.refused == 2 && s.timeouts == 1 &&
            s.waited == 1,
        "as the figures say");
-    is_int(ash_gate_stats(g, &small), -EINVAL, "stats: too small a struct");
     is_int(ash_gate_stats(NULL, &s), -EINVAL, "stats: no gate");
     is_int(ash_gate_stats(g, NULL), -EINVAL, "stats: nowhere to put them");
     is_int(ash_gate_dump(NULL, 1), -EINVAL, "dump: no gate");

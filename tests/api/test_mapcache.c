@@ -51,7 +51,7 @@ static void replace_file(const char *name, int c, size_t n)
 
 static struct ash_mapcache_stats stats(struct ash_mapcache *c)
 {
-    struct ash_mapcache_stats s = {.struct_size = sizeof s};
+    struct ash_mapcache_stats s;
     ash_mapcache_stats(c, &s);
     return s;
 }
@@ -433,11 +433,7 @@ static void test_shown(void)
     }
     fclose(f);
     is_int(ash_mapcache_dump(c, -1), -EBADF, "to nowhere");
-    struct ash_mapcache_stats s = {.struct_size = 0};
-    is_int(ash_mapcache_stats(c, &s), -EINVAL, "statistics without a size");
-    is_int(ash_mapcache_stats(c, NULL), -EINVAL, "to nowhere");
-    s = (struct ash_mapcache_stats){.struct_size = offsetof(struct ash_mapcache_stats, validations), .maps = 99};
-    ok(ash_mapcache_stats(c, &s) == 0 && s.opens == 2 && s.maps == 99, "a program that knows two fields gets two");
+    is_int(ash_mapcache_stats(c, NULL), -EINVAL, "statistics to nowhere");
     ok(stats(c).in_use == 0 && stats(c).opens == 2, "looking is not opening");
     ash_mapcache_destroy(c);
 }

@@ -15,7 +15,7 @@ enum { NONE = -1 };
 
 static struct ash_tier_stats stats(struct ash_tier *t)
 {
-    struct ash_tier_stats s = {.struct_size = sizeof s};
+    struct ash_tier_stats s;
     ash_tier_stats(t, &s);
     return s;
 }
@@ -113,9 +113,9 @@ static void test_create(void)
        "EINVAL: a long name");
     struct ash_tier *t = ash_tier_create(NULL, ASH_TIER_CONFIG(.compile = compile_any, .tiers = ASH_TIER_MAX));
     ok(t != NULL, "eight tiers");
-    struct ash_tier_stats small = {.struct_size = 8};
-    is_int(ash_tier_stats(t, &small), -EINVAL, "stats: too small a struct");
-    is_int(ash_tier_stats(NULL, &small), -EINVAL, "stats: no tiers");
+    struct ash_tier_stats s;
+    is_int(ash_tier_stats(t, NULL), -EINVAL, "stats: nowhere to");
+    is_int(ash_tier_stats(NULL, &s), -EINVAL, "stats: no tiers");
     is_int(ash_tier_dump(NULL, 1), -EINVAL, "dump: no tiers");
     is_int(ash_tier_dump(t, -1), -EBADF, "dump: no descriptor");
     errno = 0;

@@ -101,7 +101,7 @@ static struct ash_txn *order(struct ash_txnmgr *bank, const char *message)
 
 static void test_bank(struct ash_exec *exec)
 {
-    struct ash_buf_stats before = {.struct_size = sizeof before}, after = before;
+    struct ash_buf_stats before, after;
     struct ash_txnmgr *bank = ash_txnmgr_create(exec, ASH_TXNMGR_CONFIG(.name = "bank", .store = log_write, .user = &log_writes));
     struct ash_txn *done[8];
     ash_buf_stats(&before);
@@ -236,7 +236,7 @@ static uint64_t blocks_made(void)
 static void test_steady(void)
 {
     struct ash_txnmgr *m = ash_txnmgr_create(NULL, ASH_TXNMGR_CONFIG(.name = "steady", .keys = 2));
-    struct ash_txnmgr_stats s = {.struct_size = sizeof s};
+    struct ash_txnmgr_stats s;
     int64_t sum = account[ALICE].balance + account[BOB].balance;
     unsigned good = round_of(m, &sum);
     uint64_t before = blocks_made();

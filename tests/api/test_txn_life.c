@@ -29,7 +29,7 @@ static int number;
 
 static struct ash_txnmgr_stats stats(struct ash_txnmgr *m)
 {
-    struct ash_txnmgr_stats s = {.struct_size = sizeof s};
+    struct ash_txnmgr_stats s;
     ash_txnmgr_stats(m, &s);
     return s;
 }

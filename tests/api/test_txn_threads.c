@@ -127,7 +127,7 @@ static void test_oracle(enum ash_txn_way way, unsigned workers, unsigned seeds)
     for (unsigned seed = 1; seed <= seeds / slower(); seed++)
         if (!batch_good(m, seed) && bad++ == 0)
             tap_line("# seed %u", seed);
-    struct ash_txnmgr_stats s = {.struct_size = sizeof s};
+    struct ash_txnmgr_stats s;
     ash_txnmgr_stats(m, &s);
     ok(bad == 0, "%u batches, way %d, %u workers: as one by one (%d in parallel)", seeds / slower(), (int)way, workers,
        (int)s.parallel);
@@ -259,7 +259,7 @@ static void test_waiters(unsigned threads, unsigned limit)
         bad += (uintptr_t)result;
     }
     ok(bad == 0 && counter == threads * each, "%u threads, limit %u: each waits for its own", threads, limit);
-    struct ash_txnmgr_stats s = {.struct_size = sizeof s};
+    struct ash_txnmgr_stats s;
     ash_txnmgr_stats(shared.mgr, &s);
     ok(s.most <= limit && s.in_flight == 0 && s.committed == counter, "no more than the limit were in flight: %d", (int)s.most);
     is_int(ash_txnmgr_destroy(shared.mgr), 0, "the end");

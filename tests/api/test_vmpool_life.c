@@ -248,7 +248,7 @@ static void test_figures(void)
     struct ash_vmpool *p = ash_vmpool_create("figures", &guest_ops, ASH_VMPOOL_CONFIG(.flags = ASH_VM_STICKY), NULL);
     for (int i = 0; i < 1000; i++)
         ash_vmpool_release(p, acquired(p), 0);
-    struct ash_vmpool_stats s = stats(p), w = {.struct_size = sizeof w}, sum = {.struct_size = 0};
+    struct ash_vmpool_stats s = stats(p), w, sum = {0};
     ok(s.acquires == 1000 && s.hits == 999 && s.own == 999 && s.created == 1, "acquires, hits, own, created");
     ok(s.create.count == 1 && s.create.total_ns > 1000 && s.create.max_ns == s.create.total_ns,
        "a creation is measured");

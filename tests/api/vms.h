@@ -113,7 +113,7 @@ __attribute__((unused)) static int guest_use(struct guest *g)
 
 __attribute__((unused)) static struct ash_vmpool_stats stats(struct ash_vmpool *p)
 {
-    struct ash_vmpool_stats s = {.struct_size = sizeof s};
+    struct ash_vmpool_stats s;
     ash_vmpool_stats(p, &s);
     return s;
 }
