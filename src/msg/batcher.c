@@ -451,11 +451,6 @@ ASH_API int ash_batcher_stats(struct ash_batcher *b, struct ash_batcher_stats *o
     return 0;
 }
 
-static int write_fd(void *ctx, const char *s, size_t n)
-{
-    return os_write_all(*(int *)ctx, s, n);
-}
-
 ASH_API int ash_batcher_dump(struct ash_batcher *b, int fd)
 {
     struct ash_batcher_stats s;
@@ -464,7 +459,7 @@ ASH_API int ash_batcher_dump(struct ash_batcher *b, int fd)
         return status;
     char buf[512];
     struct fmt f;
-    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    fmt_init(&f, buf, sizeof buf, os_write_fmt, &fd);
     fmt_printf(&f, "batcher %s: submitted %ju  refused %ju  completed %ju  waiting %ju\n", b->name,
                s.submitted, s.refused, s.completed, s.waiting);
     fmt_printf(&f, "  merged %ju  cancelled %ju  failed %ju  ", s.merged, s.cancelled, s.failed);

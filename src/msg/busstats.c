@@ -99,11 +99,6 @@ ASH_API int ash_bus_subsystem_stats(const struct ash_bus *b, const char *subsyst
     return 0;
 }
 
-static int write_fd(void *ctx, const char *s, size_t n)
-{
-    return os_write_all(*(int *)ctx, s, n);
-}
-
 ASH_API int ash_bus_dump(const struct ash_bus *b, int fd)
 {
     struct ash_bus_stats t;
@@ -112,7 +107,7 @@ ASH_API int ash_bus_dump(const struct ash_bus *b, int fd)
         return status;
     char buf[1024];
     struct fmt f;
-    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    fmt_init(&f, buf, sizeof buf, os_write_fmt, &fd);
     fmt_printf(&f, "bus %s: %ju subsystems, %ju workers, %ju lost\n", b->name, t.subsystems,
                t.workers, t.lost);
     fmt_printf(&f, "  sent %ju  delivered %ju  dead %ju  pending %ju  refused %ju\n", t.sent,

@@ -124,11 +124,6 @@ ASH_API int ash_msgpool_stats(const struct ash_msgpool *pool, struct ash_msgpool
     return 0;
 }
 
-static int write_fd(void *ctx, const char *s, size_t n)
-{
-    return os_write_all(*(int *)ctx, s, n);
-}
-
 ASH_API int ash_msgpool_dump(const struct ash_msgpool *pool, int fd)
 {
     struct ash_msgpool_stats s;
@@ -138,7 +133,7 @@ ASH_API int ash_msgpool_dump(const struct ash_msgpool *pool, int fd)
     char buf[512];
     struct fmt f;
     unsigned rate = (unsigned)(s.reuse_rate * 1000 + 0.5);
-    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    fmt_init(&f, buf, sizeof buf, os_write_fmt, &fd);
     fmt_printf(&f, "messages %s: poolSize %ju  in use %ju  created %ju  reused %ju  ",
                ash_pool_name(pool->objects), s.pool_size, s.in_use, s.created, s.reused);
     fmt_printf(&f, "reuseRate %u.%u %%  external %ju  %ju bytes each\n", rate / 10, rate % 10,

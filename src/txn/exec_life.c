@@ -153,11 +153,6 @@ ASH_API int ash_exec_stats(const struct ash_exec *e, struct ash_exec_stats *out)
     return 0;
 }
 
-static int write_fd(void *ctx, const char *s, size_t n)
-{
-    return os_write_all(*(int *)ctx, s, n);
-}
-
 ASH_API int ash_exec_dump(const struct ash_exec *e, int fd)
 {
     struct ash_exec_stats s;
@@ -167,7 +162,7 @@ ASH_API int ash_exec_dump(const struct ash_exec *e, int fd)
     char buf[1024], bytes[16];
     struct fmt f;
     fmt_bytes_text(bytes, s.queue_bytes);
-    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    fmt_init(&f, buf, sizeof buf, os_write_fmt, &fd);
     fmt_printf(&f, "exec %s: %ju workers, queues of %s\n", e->name, s.workers, bytes);
     fmt_printf(&f, "  spawned %ju  run %ju  pending %ju  canceled %ju  rejected %ju\n", s.spawned,
                s.run, s.pending, s.canceled, s.rejected);

@@ -144,11 +144,6 @@ ASH_API int ash_txnmgr_stats(const struct ash_txnmgr *m, struct ash_txnmgr_stats
     return 0;
 }
 
-static int write_fd(void *ctx, const char *s, size_t n)
-{
-    return os_write_all(*(int *)ctx, s, n);
-}
-
 ASH_API int ash_txnmgr_dump(const struct ash_txnmgr *m, int fd)
 {
     struct ash_txnmgr_stats s;
@@ -158,7 +153,7 @@ ASH_API int ash_txnmgr_dump(const struct ash_txnmgr *m, int fd)
     char buf[1024], bytes[16];
     struct fmt f;
     fmt_bytes_text(bytes, s.arena_bytes);
-    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    fmt_init(&f, buf, sizeof buf, os_write_fmt, &fd);
     fmt_printf(&f, "txns %s: %ju of %ju in flight, %ju at most; %ju queued\n", m->name, s.in_flight,
                s.limit, s.most, s.queued);
     fmt_printf(&f, "  begun %ju  refused %ju  committed %ju  aborted %ju  unstored %ju\n", s.begun,

@@ -3,6 +3,7 @@
 #define ASH_TESTS_BUSES_H
 
 #include "ashlar/layers.h"
+#include "clock.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -14,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 
 enum { MS = 1000 * 1000 };
 
@@ -47,11 +47,6 @@ static inline long long in_use(const struct ash_msgpool *pool)
     struct ash_msgpool_stats s;
     ash_msgpool_stats(pool, &s);
     return (long long)s.in_use;
-}
-
-static inline void sleep_ns(long ns)
-{
-    nanosleep(&(struct timespec){.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000}, NULL);
 }
 
 /* Waits for another thread, ten seconds at most. */

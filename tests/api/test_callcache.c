@@ -5,6 +5,7 @@
 #include "ashlar/layers.h"
 #include "ashlar/malloc.h"
 #include "ashlar/stats.h"
+#include "clock.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -12,7 +13,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/wait.h>
-#include <time.h>
 
 enum { FIB = 1, OTHER = 2, MIB = 1 << 20 };
 
@@ -227,11 +227,6 @@ static void test_invalidate(void)
     put_u64(c, FIB, 1, 1);
     is_int(get_u64(c, FIB, 1, &v), 0, "and it goes on");
     ash_callcache_destroy(c);
-}
-
-static void sleep_ms(long ms)
-{
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
 }
 
 static void test_ttl(void)

@@ -15,12 +15,12 @@
 #include "wals.h"
 
 #include "ashlar/shard.h"
+#include "clock.h"
 #include "tap.h"
 
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 
 enum { SHARDS = 3, ACCOUNTS = 8, BALANCE = 1000, TRANSFERS = 1 << 17, WAITING = 4096 };
 
@@ -82,13 +82,6 @@ struct witness {
 };
 
 static struct witness *witness;
-
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 static void need(bool good, const char *what)
 {
@@ -401,9 +394,9 @@ int main(void)
         if (child == 0)
             live(i);
         while (i % 4 != 3 && !__atomic_load_n(&witness->ready, __ATOMIC_ACQUIRE) && waitpid(child, &status, WNOHANG) == 0)
-            nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL); /* each fourth may die in its recovery */
+            sleep_ns(100000); /* each fourth may die in its recovery */
         seed = seed * 1103515245 + 12345;
-        nanosleep(&(struct timespec){.tv_nsec = 1000000 + (long)(seed >> 8) % 30000000}, NULL);
+        sleep_ns(1000000 + (long)(seed >> 8) % 30000000);
         kill(child, SIGKILL);
         waitpid(child, &status, 0);
         killed += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;

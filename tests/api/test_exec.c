@@ -3,6 +3,7 @@
  * spawn and help, the end, and forks.
  */
 #include "ashlar/txn.h"
+#include "clock.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -11,18 +12,12 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/wait.h>
-#include <time.h>
 
 static struct ash_exec_stats stats(struct ash_exec *e)
 {
     struct ash_exec_stats s;
     ash_exec_stats(e, &s);
     return s;
-}
-
-static void sleep_ms(long ms)
-{
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
 }
 
 static void count(void *arg)

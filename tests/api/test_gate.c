@@ -3,6 +3,7 @@
  * its answers, marks, threads that wait, the end.
  */
 #include "ashlar/txn.h"
+#include "clock.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -11,7 +12,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 static struct ash_gate_stats stats(struct ash_gate *g)
@@ -19,18 +19,6 @@ static struct ash_gate_stats stats(struct ash_gate *g)
     struct ash_gate_stats s;
     ash_gate_stats(g, &s);
     return s;
-}
-
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-static void sleep_ms(long ms)
-{
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
 }
 
 /* ---- ten times too much ---- */

@@ -3,13 +3,13 @@
  * many threads at one function, demotion and fork.
  */
 #include "ashlar/layers.h"
+#include "clock.h"
 #include "tap.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/wait.h>
-#include <time.h>
 
 enum { NONE = -1 };
 
@@ -18,18 +18,6 @@ static struct ash_tier_stats stats(struct ash_tier *t)
     struct ash_tier_stats s;
     ash_tier_stats(t, &s);
     return s;
-}
-
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-static void sleep_ms(long ms)
-{
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
 }
 
 /* ---- how it is used ---- */
@@ -192,7 +180,7 @@ static void test_cooldowns(void)
         skip("this machine is slow", 1);
     while (r.count < 2 && now_ns() - begin < (int64_t)10 * 1000000000) {
         ash_tier_hit(r.fn);
-        nanosleep(&(struct timespec){.tv_nsec = 1000}, NULL);
+        sleep_ns(1000);
     }
     is_int(r.count, 2, "later it is compiled, twice");
     ok(r.at_ns[0] - begin >= 10000000, "after 10 ms: %d us", (int)((r.at_ns[0] - begin) / 1000));
@@ -208,7 +196,7 @@ static void test_failures(void)
     r.fn = ash_tier_register(t, "f", &r);
     int64_t begin = now_ns();
     while (ash_tier_hit(r.fn) == 0 && now_ns() - begin < (int64_t)20 * 1000000000)
-        nanosleep(&(struct timespec){.tv_nsec = 1000}, NULL);
+        sleep_ns(1000);
     is_int(r.count, 4, "three failures, then a success");
     int early = 0;
     for (int i = 1; i < 4; i++)

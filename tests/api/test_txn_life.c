@@ -4,6 +4,7 @@
  */
 #include "ashlar/layers.h"
 #include "ashlar/stats.h"
+#include "clock.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -12,7 +13,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 /*
@@ -302,13 +302,6 @@ enum { FLAT_KIB = 65536 };
 #else
 enum { FLAT_KIB = 2048 };
 #endif
-
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 static long resident_kib(void)
 {

@@ -3,13 +3,13 @@
  * in which they come out; nobody who waits is forgotten; what is under way is bounded.
  */
 #include "ashlar/txn.h"
+#include "clock.h"
 #include "tap.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <time.h>
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 enum { SLOWER = 10 };
@@ -322,7 +322,7 @@ static void test_wake(void)
         void *n;
         pthread_create(&thread, NULL, poll_one, &done);
         if (i % 4 != 0)
-            nanosleep(&(struct timespec){.tv_nsec = i % 4 * 300000}, NULL);
+            sleep_ns(i % 4 * 300000);
         struct ash_txn *t = ash_txn_begin(shared.mgr);
         ash_txn_writes(t, &key, 1);
         ash_txn_submit(t, add_one, &counter);

@@ -6,13 +6,13 @@
  */
 #include "wals.h"
 
+#include "clock.h"
 #include "tap.h"
 
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 
 enum { THREADS = 4 };
 
@@ -88,9 +88,9 @@ static void kill_often(const char *path, unsigned rounds, unsigned seed)
             live(path);
         int status = 0;
         while (!__atomic_load_n(&shared->ready, __ATOMIC_ACQUIRE) && waitpid(child, &status, WNOHANG) == 0)
-            nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+            sleep_ns(100000);
         seed = seed * 1103515245 + 12345;
-        nanosleep(&(struct timespec){.tv_nsec = (long)(seed >> 8) % 15000000}, NULL);
+        sleep_ns((long)(seed >> 8) % 15000000);
         kill(child, SIGKILL);
         waitpid(child, &status, 0);
         died += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
