@@ -116,7 +116,7 @@ ASH_INLINE uint64_t turn_of(const struct ash_ring *r, uint64_t at, unsigned stat
 ASH_INLINE unsigned cells_ready(const struct ash_ring *r, uint64_t at, unsigned n, unsigned state)
 {
     unsigned k = 0;
-    /* The item, or that it was read; pairs with push_publish and pop_release. */
+    /* The item, or that it was read; pairs with push_publish and mp_pop. */
     while (k < n && load_acquire(&cell_of(r, at + k)->turn) == turn_of(r, at + k, state))
         k++;
     return k;

@@ -57,7 +57,7 @@ static int threads_start(struct ash_exec *e)
         started += w->started;
     }
     pthread_attr_destroy(&attr);
-    store_release(&e->running, 1); /* in a child, what fork_child has set up */
+    store_release(&e->running, 1); /* in a child, what fork_release has set up */
     return started == e->workers ? 0 : status;
 }
 
