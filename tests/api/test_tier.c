@@ -210,6 +210,27 @@ static void test_failures(void)
     ash_tier_destroy(t);
 }
 
+/* As generated code counts: by the words of the function alone. */
+static void test_generated(void)
+{
+    struct record r = {.fail = 0};
+    struct ash_tier *t = ash_tier_create(
+        NULL, ASH_TIER_CONFIG(.compile = compile_recorded, .tiers = 3, .calls = {10, 20}, .cooldown_ns = {NONE, NONE}));
+    r.fn = ash_tier_register(t, "f", &r);
+    unsigned level[3] = {0};
+    for (int i = 0; i < 40; i++) {
+        if (++r.fn->calls >= r.fn->limit)
+            ash_tier_hot(r.fn);
+        level[ash_tier_level(r.fn)]++;
+    }
+    ok(level[0] == 9 && level[1] == 10 && level[2] == 21, "code that counts by itself rises at the 10th and 20th call");
+    is_int(ash_tier_demote(r.fn, 0), 0, "down again");
+    ash_tier_hot(r.fn);
+    is_int(ash_tier_level(r.fn), 0, "who calls ash_tier_hot before the limit is not taken at its word");
+    is_int(r.count, 2, "two compilations");
+    ash_tier_destroy(t);
+}
+
 static void test_demote(void)
 {
     struct record r = {.fail = 0};
@@ -474,6 +495,7 @@ int main(void)
     test_thresholds();
     test_cooldowns();
     test_failures();
+    test_generated();
     test_demote();
     test_threads(2);
     test_threads(8);
