@@ -16,6 +16,7 @@
 
 #include "ashlar/shard.h"
 #include "clock.h"
+#include "process.h"
 #include "tap.h"
 
 #include <signal.h>
@@ -381,9 +382,8 @@ static void live(unsigned seed)
 
 int main(void)
 {
-    const char *preload = getenv("LD_PRELOAD"), *set = getenv("ASH_KILLS");
-    bool slow = preload != NULL && strstr(preload, "vgpreload") != NULL;
-    unsigned lives = set != NULL ? (unsigned)atoi(set) : slow ? 2 : 60, killed = 0, seed = 3;
+    const char *set = getenv("ASH_KILLS");
+    unsigned lives = set != NULL ? (unsigned)atoi(set) : under_valgrind() ? 2 : 60, killed = 0, seed = 3;
     wal_in_memory();
     wal_path("");
     witness = mmap(NULL, sizeof *witness, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -4,6 +4,7 @@
  */
 #include "ashlar/txn.h"
 #include "clock.h"
+#include "process.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -52,30 +53,6 @@ static void told(struct ash_gate *gate, int is_high, void *user)
 {
     (void)gate;
     __atomic_store_n(&((struct server *)user)->slow_down, is_high, __ATOMIC_RELAXED);
-}
-
-static long resident_kib(void)
-{
-    long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    if (f == NULL || fscanf(f, "%*d %ld", &pages) != 1)
-        exit(99);
-    fclose(f);
-    return pages * (sysconf(_SC_PAGESIZE) / 1024);
-}
-
-/* Sanitizers keep records of their own. */
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-enum { FLAT_KIB = 65536 };
-#else
-enum { FLAT_KIB = 2048 };
-#endif
-
-/* Under valgrind too. */
-static long flat_kib(void)
-{
-    const char *preload = getenv("LD_PRELOAD");
-    return preload != NULL && strstr(preload, "vgpreload") != NULL ? 65536 : FLAT_KIB;
 }
 
 /* Ten requests for each that is served, and those that fit into the gate; so fast as the machine may be. */

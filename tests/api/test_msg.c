@@ -6,6 +6,7 @@
 #include "ashlar/malloc.h"
 #include "ashlar/ring.h"
 #include "ashlar/stats.h"
+#include "process.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -418,15 +419,6 @@ static void test_threads(unsigned pairs)
 }
 
 /* ---- memory ---- */
-
-static uint64_t allocations(void)
-{
-    uint64_t sum = 0;
-    struct ash_class_stats c = {0};
-    for (unsigned i = 0; ash_stats_class(i, &c) == 0; i++)
-        sum += c.hits + c.misses;
-    return sum;
-}
 
 static void test_no_malloc(void)
 {

@@ -4,6 +4,7 @@
  */
 #include "ashlar/layers.h"
 #include "ashlar/stats.h"
+#include "process.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -215,17 +216,6 @@ static unsigned round_of(struct ash_txnmgr *m, int64_t *sum)
     return good;
 }
 
-/* By valgrind or a sanitizer. */
-static int watched(void)
-{
-#ifdef __SANITIZE_ADDRESS__
-    return 1;
-#else
-    const char *preload = getenv("LD_PRELOAD");
-    return preload != NULL && strstr(preload, "vgpreload") != NULL;
-#endif
-}
-
 static uint64_t blocks_made(void)
 {
     struct ash_stats s = {.struct_size = sizeof s};
@@ -242,7 +232,7 @@ static void test_steady(void)
     uint64_t before = blocks_made();
     for (int i = 0; i < 50; i++)
         good += round_of(m, &sum);
-    if (watched())
+    if (memory_watched())
         skip("memory is watched: arenas have guards, which are blocks of their own", 1);
     else
         is_int((int)(blocks_made() - before), 0, "10,000 transactions without a malloc");

@@ -4,6 +4,7 @@
  */
 #include "ashlar/txn.h"
 #include "clock.h"
+#include "process.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -19,8 +20,7 @@ enum { SLOWER = 1 };
 
 static unsigned slower(void)
 {
-    const char *preload = getenv("LD_PRELOAD");
-    return preload != NULL && strstr(preload, "vgpreload") != NULL ? 40 : SLOWER;
+    return under_valgrind() ? 40 : SLOWER;
 }
 
 static uint64_t mix(uint64_t a, uint64_t b)

@@ -1,4 +1,5 @@
 /* Pools of VMs over time: what is idle, memory that ends, threads that end, forks, figures, the switch. */
+#include "process.h"
 #include "tap.h"
 #include "vms.h"
 
@@ -70,16 +71,9 @@ static void test_idle_by_itself(void)
 
 /* ---- memory ---- */
 
-/* Valgrind ends with the address space of what it runs. */
-static int is_under_valgrind(void)
-{
-    const char *preload = getenv("LD_PRELOAD");
-    return preload != NULL && strstr(preload, "vgpreload") != NULL;
-}
-
 static void test_address_space(void)
 {
-    if (is_under_valgrind()) {
+    if (under_valgrind()) { /* which ends with the address space of what it runs */
         skip("it takes the address space that is left", 1);
         return;
     }

@@ -7,6 +7,7 @@
 #include "wals.h"
 
 #include "clock.h"
+#include "process.h"
 #include "tap.h"
 
 #include <pthread.h>
@@ -112,9 +113,8 @@ static void kill_often(const char *path, unsigned rounds, unsigned seed)
 
 int main(void)
 {
-    const char *preload = getenv("LD_PRELOAD"), *set = getenv("ASH_KILLS");
-    bool slow = preload != NULL && strstr(preload, "vgpreload") != NULL;
-    unsigned rounds = set != NULL ? (unsigned)atoi(set) : slow ? 2 : 30;
+    const char *set = getenv("ASH_KILLS");
+    unsigned rounds = set != NULL ? (unsigned)atoi(set) : under_valgrind() ? 2 : 30;
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     kill_often(wal_path("killed"), rounds, 7);
     wal_in_memory();
