@@ -21,8 +21,7 @@ namespace {
 
 uint64_t copied_bytes()
 {
-    struct ash_buf_stats s{};
-    s.struct_size = sizeof s;
+    struct ash_buf_stats s;
     ash_buf_stats(&s);
     return s.copied_bytes;
 }

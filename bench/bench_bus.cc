@@ -107,9 +107,7 @@ struct service {
 
     struct ash_bus_stats stats() const
     {
-        struct ash_bus_stats s {
-        };
-        s.struct_size = sizeof s;
+        struct ash_bus_stats s;
         need(ash_bus_stats(bus, &s) == 0);
         return s;
     }

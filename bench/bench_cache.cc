@@ -212,8 +212,7 @@ void callcache_put_evict(benchmark::State &state)
         calls_put(cache, spread(key++), 1);
     for (auto _ : state)
         calls_put(cache, spread(key++), 1);
-    struct ash_callcache_stats stats{};
-    stats.struct_size = sizeof stats;
+    struct ash_callcache_stats stats;
     ash_callcache_stats(cache, &stats);
     state.counters["entries"] = static_cast<double>(stats.entries);
     state.counters["evictions_a_put"] =
@@ -328,8 +327,7 @@ void artcache_memory(benchmark::State &state)
     }
     need(good == i);
     if (state.thread_index() == 0) {
-        struct ash_artcache_stats stats{};
-        stats.struct_size = sizeof stats;
+        struct ash_artcache_stats stats;
         ash_artcache_stats(shared_artifacts, &stats);
         state.counters["builds"] = static_cast<double>(stats.builds);
         need(ash_artcache_destroy(shared_artifacts) == 0);

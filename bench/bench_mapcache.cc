@@ -68,8 +68,7 @@ ash_mapcache *cache()
 
 void count_calls(benchmark::State &state, const ash_mapcache *c)
 {
-    struct ash_mapcache_stats s {};
-    s.struct_size = sizeof s;
+    struct ash_mapcache_stats s;
     ash_mapcache_stats(c, &s);
     if (state.thread_index() == 0 && s.opens > 0)
         state.counters["hit_rate"] = static_cast<double>(s.hits) / static_cast<double>(s.opens);

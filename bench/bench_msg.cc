@@ -57,9 +57,7 @@ void create_pooled(benchmark::State &state)
         benchmark::DoNotOptimize(m);
         ash_msg_free(m);
     }
-    struct ash_msgpool_stats stats {
-    };
-    stats.struct_size = sizeof stats;
+    struct ash_msgpool_stats stats;
     ash_msgpool_stats(pool, &stats);
     state.counters["bytes"] = static_cast<double>(stats.bytes);
     state.counters["reuse"] = stats.reuse_rate;
@@ -333,9 +331,7 @@ void route_compile(benchmark::State &state)
         need(ash_router_compile(r) == 0);
         ash_router_trim(r);
     }
-    struct ash_router_stats stats {
-    };
-    stats.struct_size = sizeof stats;
+    struct ash_router_stats stats;
     ash_router_stats(r, &stats);
     state.counters["bytes"] = static_cast<double>(stats.bytes);
     ash_router_destroy(r);

@@ -156,9 +156,7 @@ class shard
 
     bool quiet(uint64_t want) const
     {
-        struct ash_2pc_stats s {
-        };
-        s.struct_size = sizeof s;
+        struct ash_2pc_stats s;
         need(ash_2pc_stats(site, &s) == 0);
         return begun == want && s.open + s.voting + s.in_doubt + s.actions == 0;
     }

@@ -71,9 +71,7 @@ ash_exec *exec_make(unsigned workers)
 
 void figures(benchmark::State &state, ash_exec *e)
 {
-    struct ash_exec_stats s {
-    };
-    s.struct_size = sizeof s;
+    struct ash_exec_stats s;
     need(ash_exec_stats(e, &s) == 0);
     state.counters["stolen%"] = 100.0 * static_cast<double>(s.stolen) / static_cast<double>(s.run);
     state.counters["wakes%"] = 100.0 * static_cast<double>(s.wakes) / static_cast<double>(s.run);

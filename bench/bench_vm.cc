@@ -126,8 +126,7 @@ double mean(const ash_vm_time &t)
 
 void show_parts(benchmark::State &state, ash_vmpool *p)
 {
-    struct ash_vmpool_stats s{};
-    s.struct_size = sizeof s;
+    struct ash_vmpool_stats s;
     ash_vmpool_stats(p, &s);
     state.counters["create_ns"] = mean(s.create);
     state.counters["acquire_ns"] = mean(s.acquire);
@@ -274,8 +273,7 @@ std::string worker_lines(ash_vmpool *p)
 {
     std::string lines;
     char line[160];
-    struct ash_vmpool_stats s{};
-    s.struct_size = sizeof s;
+    struct ash_vmpool_stats s;
     for (unsigned i = 0; ash_vmpool_worker_stats(p, i, &s) != -EINVAL; i++)
         if (s.acquires != 0) {
             auto rows_done = static_cast<double>(s.acquires);
@@ -392,8 +390,7 @@ struct memory_sum {
 
 memory_sum memory_now(ash_vmpool *p)
 {
-    struct ash_vmpool_stats s{};
-    s.struct_size = sizeof s;
+    struct ash_vmpool_stats s;
     if (p != nullptr)
         ash_vmpool_stats(p, &s);
     return {own_bytes() + s.image_bytes + proc_bytes("/proc/self/status", "VmPTE: %zu"),

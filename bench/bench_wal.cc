@@ -45,9 +45,7 @@ void log_group(benchmark::State &state)
     }
     state.SetItemsProcessed(state.iterations());
     if (state.thread_index() == 0) {
-        struct ash_wal_stats s {
-        };
-        s.struct_size = sizeof s;
+        struct ash_wal_stats s;
         need(ash_wal_stats(bench_wal, &s) == 0);
         state.counters["a_sync"] = static_cast<double>(s.records) / static_cast<double>(s.syncs);
     }

@@ -178,7 +178,7 @@ static void setup(long limit)
 
 static struct ash_txnmgr_stats stats(void)
 {
-    struct ash_txnmgr_stats s = {.struct_size = sizeof s};
+    struct ash_txnmgr_stats s;
     ash_txnmgr_stats(load.mgr, &s);
     return s;
 }

@@ -32,13 +32,18 @@ static const struct command commands[] = {
 
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
+__attribute__((format(printf, 1, 0))) static void say(const char *format, va_list args)
+{
+    fputs("ashlar: ", stderr);
+    vfprintf(stderr, format, args);
+    fputs("\n", stderr);
+}
+
 int usage_error(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    fputs("ashlar: ", stderr);
-    vfprintf(stderr, format, args);
-    fputs("\n", stderr);
+    say(format, args);
     va_end(args);
     return STATUS_USAGE;
 }
@@ -47,9 +52,7 @@ int failed(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    fputs("ashlar: ", stderr);
-    vfprintf(stderr, format, args);
-    fputs("\n", stderr);
+    say(format, args);
     va_end(args);
     return STATUS_FAILED;
 }

@@ -33,8 +33,9 @@ static void put(struct canvas *c, int row, int column, enum style style, const c
         return;
     struct cell *cell = &c->cell[(size_t)row * (size_t)c->columns + (size_t)column];
     cell->style = (unsigned char)style;
+    size_t n = strlen(glyph);
     memset(cell->glyph, 0, sizeof cell->glyph);
-    memcpy(cell->glyph, glyph, strnlen(glyph, sizeof cell->glyph));
+    memcpy(cell->glyph, glyph, n < sizeof cell->glyph ? n : sizeof cell->glyph);
 }
 
 int canvas_text(struct canvas *c, int row, int column, enum style style, const char *text)

@@ -87,7 +87,6 @@ struct ash_artcache_config {
 #define ASH_ARTCACHE_CONFIG(...) ASH_CONFIG(struct ash_artcache_config, __VA_ARGS__)
 
 struct ash_artcache_stats {
-    size_t struct_size;      /* set by the caller */
     uint64_t hits;           /* found in memory */
     uint64_t shared;         /* had by waiting for another caller's build */
     uint64_t disk_hits;      /* found on disk */

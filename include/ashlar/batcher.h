@@ -108,7 +108,6 @@ int64_t ash_batcher_due(struct ash_batcher *batcher);
 int ash_batcher_flush(struct ash_batcher *batcher);
 
 struct ash_batcher_stats {
-    size_t struct_size; /* set by the caller */
     uint64_t submitted;
     uint64_t refused;   /* submits with -EAGAIN */
     uint64_t completed; /* calls of which `done` was told, those cancelled too */

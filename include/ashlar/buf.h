@@ -234,7 +234,6 @@ int ash_bufchain_dump(const struct ash_bufchain *c, int fd);
 /* ---- statistics of the process ---- */
 
 struct ash_buf_stats {
-    size_t struct_size;    /* set by the caller: sizeof(struct ash_buf_stats) */
     uint64_t allocs;       /* blocks made */
     uint64_t wraps;        /* pieces of the program's memory taken */
     uint64_t releases;     /* of both, given back */
@@ -245,7 +244,7 @@ struct ash_buf_stats {
     uint64_t copied_bytes; /* ... and how many */
 };
 
-/* 0, or -EINVAL when struct_size is not set. Exact while no other thread uses bufs. */
+/* 0, or -EINVAL when `out` is NULL. Exact while no other thread uses bufs. */
 int ash_buf_stats(struct ash_buf_stats *out);
 
 #ifdef __cplusplus

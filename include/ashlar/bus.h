@@ -236,7 +236,6 @@ int ash_bus_stop(struct ash_bus *bus, int64_t timeout_ns);
 
 /* sent = delivered + dead + pending, at rest exactly. */
 struct ash_bus_stats {
-    size_t struct_size; /* set by the caller */
     uint64_t sent;      /* messages that were taken */
     uint64_t delivered; /* whose handlers returned */
     uint64_t dead;      /* that became dead letters; late replies not counted */
@@ -254,7 +253,6 @@ struct ash_bus_stats {
 };
 
 struct ash_bus_subsystem_stats {
-    size_t struct_size; /* set by the caller */
     uint64_t sent, delivered, dead, pending, refused;
     uint64_t capacity; /* of its ring */
     uint64_t handlers; /* patterns */

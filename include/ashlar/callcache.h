@@ -57,7 +57,6 @@ struct ash_callcache_config {
 #define ASH_CALLCACHE_CONFIG(...) ASH_CONFIG(struct ash_callcache_config, __VA_ARGS__)
 
 struct ash_callcache_stats {
-    size_t struct_size;   /* set by the caller */
     uint64_t hits;        /* found */
     uint64_t misses;      /* not found, or expired */
     uint64_t expired;     /* of these, found too late */

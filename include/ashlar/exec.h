@@ -139,7 +139,6 @@ int ash_exec_drain(struct ash_exec *exec);
 
 /* spawned = run + canceled + pending, at rest exactly. */
 struct ash_exec_stats {
-    size_t struct_size;   /* set by the caller */
     uint64_t workers;     /* threads */
     uint64_t spawned;     /* tasks that came in */
     uint64_t run;         /* that have been run */

@@ -73,7 +73,6 @@ void ash_gate_leave(struct ash_gate *gate, uint64_t n);
 void ash_gate_close(struct ash_gate *gate);
 
 struct ash_gate_stats {
-    size_t struct_size; /* set by the caller */
     uint64_t limit;
     uint64_t inside;   /* units */
     uint64_t most;     /* that there ever were */

@@ -126,7 +126,6 @@ int ash_mapcache_invalidate(struct ash_mapcache *c, const char *path);
 int ash_mapcache_trim(struct ash_mapcache *c, int64_t max_age_ns, size_t max_bytes);
 
 struct ash_mapcache_stats {
-    size_t struct_size;    /* set by the caller: sizeof(struct ash_mapcache_stats) */
     uint64_t opens;        /* that succeeded */
     uint64_t hits;         /* of those, found mapped */
     uint64_t validations;  /* times that an open of a mapped file asked the kernel */
@@ -137,8 +136,8 @@ struct ash_mapcache_stats {
 };
 
 /*
- * 0, or -EINVAL when struct_size is not set. Cost: a walk over max_maps records. The same is in
- * every format of ash_stats_dump.
+ * 0, or -EINVAL when `out` is NULL. Cost: a walk over max_maps records. The same is in every format
+ * of ash_stats_dump.
  */
 int ash_mapcache_stats(const struct ash_mapcache *c, struct ash_mapcache_stats *out);
 

@@ -80,7 +80,6 @@ int ash_msgpool_destroy(struct ash_msgpool *pool);
 void ash_msgpool_tick(struct ash_msgpool *pool, int64_t now_ns);
 
 struct ash_msgpool_stats {
-    size_t struct_size; /* set by the caller */
     uint64_t pool_size; /* messages there are, in use or not */
     uint64_t in_use;
     uint64_t created;  /* times that a message was wanted and a new one made */

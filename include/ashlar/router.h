@@ -168,7 +168,6 @@ int ash_router_walk(const struct ash_router *router,
 int ash_router_print(const struct ash_router *router, int fd);
 
 struct ash_router_stats {
-    size_t struct_size;     /* set by the caller */
     uint64_t routes;        /* patterns that were added and not removed */
     uint64_t pending;       /* additions and removals since the last compile */
     uint64_t compiled;      /* patterns that are matched */

@@ -217,7 +217,6 @@ static inline uint32_t ash_2pc_coordinator_of(uint64_t id)
 }
 
 struct ash_2pc_stats {
-    size_t struct_size;  /* set by the caller */
     uint64_t open;       /* as coordinator: not decided, or not acknowledged by all */
     uint64_t voting;     /* as participant: asked, and the caller has not voted */
     uint64_t in_doubt;   /* as participant: voted yes, and waits for the decision */

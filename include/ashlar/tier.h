@@ -90,7 +90,6 @@ struct ash_tier_config {
 #define ASH_TIER_CONFIG(...) ASH_CONFIG(struct ash_tier_config, __VA_ARGS__)
 
 struct ash_tier_stats {
-    size_t struct_size;             /* set by the caller */
     uint64_t functions;             /* registered now */
     uint64_t compiling;             /* of these, being compiled or waiting for it */
     uint64_t transitions;           /* compilations that succeeded */

@@ -129,7 +129,6 @@ int ash_txnmgr_destroy(struct ash_txnmgr *mgr);
 
 /* completed = committed + aborted + unstored. At rest all figures are exact. */
 struct ash_txnmgr_stats {
-    size_t struct_size;    /* set by the caller */
     uint64_t limit;        /* of those in flight */
     uint64_t in_flight;    /* begun and not ended */
     uint64_t most;         /* that there ever were */

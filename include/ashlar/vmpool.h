@@ -116,7 +116,6 @@ struct ash_vm_time {
 };
 
 struct ash_vmpool_stats {
-    size_t struct_size;       /* set by the caller */
     uint64_t vms;             /* there are now; of them… */
     uint64_t idle;            /* … ready to be acquired */
     uint64_t leased;          /* … acquired */

@@ -119,7 +119,6 @@ int ash_wal_replay(const char *path,
 
 /* What is in a log. */
 struct ash_wal_report {
-    size_t struct_size; /* set by the caller */
     uint64_t segments;
     uint64_t records;
     uint64_t bytes;        /* of the records */
@@ -134,15 +133,14 @@ struct ash_wal_report {
 int ash_wal_check(const char *path, struct ash_wal_report *out);
 
 struct ash_wal_stats {
-    size_t struct_size; /* set by the caller */
-    uint64_t records;   /* appended */
-    uint64_t bytes;     /* of those records */
-    uint64_t groups;    /* writes */
-    uint64_t syncs;     /* calls of fdatasync */
-    uint64_t waits;     /* appends that found both buffers full */
-    uint64_t segments;  /* there now */
-    uint64_t removed;   /* segments, by ash_wal_truncate */
-    uint64_t end_lsn;   /* behind the last record */
+    uint64_t records;  /* appended */
+    uint64_t bytes;    /* of those records */
+    uint64_t groups;   /* writes */
+    uint64_t syncs;    /* calls of fdatasync */
+    uint64_t waits;    /* appends that found both buffers full */
+    uint64_t segments; /* there now */
+    uint64_t removed;  /* segments, by ash_wal_truncate */
+    uint64_t end_lsn;  /* behind the last record */
     uint64_t synced_lsn;
     uint64_t error; /* the errno that it has failed with, or 0 */
 };

@@ -442,31 +442,24 @@ ASH_API int ash_batcher_add(struct ash_batcher *b,
 
 ASH_API int ash_batcher_stats(struct ash_batcher *b, struct ash_batcher_stats *out)
 {
-    if (b == NULL || out == NULL || out->struct_size < sizeof *out)
+    if (b == NULL || out == NULL)
         return -EINVAL;
-    size_t size = out->struct_size;
     os_lock(&b->lock);
     *out = b->stats;
     out->waiting = b->filling->count;
     os_unlock(&b->lock);
-    out->struct_size = size;
     return 0;
-}
-
-static int write_fd(void *ctx, const char *s, size_t n)
-{
-    return os_write_all(*(int *)ctx, s, n);
 }
 
 ASH_API int ash_batcher_dump(struct ash_batcher *b, int fd)
 {
-    struct ash_batcher_stats s = {.struct_size = sizeof s};
+    struct ash_batcher_stats s;
     int status = ash_batcher_stats(b, &s);
     if (status != 0)
         return status;
     char buf[512];
     struct fmt f;
-    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    fmt_init(&f, buf, sizeof buf, os_write_fmt, &fd);
     fmt_printf(&f, "batcher %s: submitted %ju  refused %ju  completed %ju  waiting %ju\n", b->name,
                s.submitted, s.refused, s.completed, s.waiting);
     fmt_printf(&f, "  merged %ju  cancelled %ju  failed %ju  ", s.merged, s.cancelled, s.failed);

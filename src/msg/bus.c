@@ -8,12 +8,6 @@
 
 #include <errno.h>
 
-int64_t bus_until(int64_t timeout_ns)
-{
-    int64_t now = timeout_ns < 0 ? 0 : (int64_t)os_clock_ns();
-    return timeout_ns < 0 || timeout_ns > INT64_MAX - now ? -1 : now + timeout_ns;
-}
-
 void bus_cross(struct subsystem *s, enum lane_event event)
 {
     struct ash_bus *b = s->bus;
@@ -134,7 +128,7 @@ ASH_API int ash_bus_send_wait(struct ash_bus *b, struct ash_msg *m, int64_t time
 {
     if (timeout_ns == 0 || b == NULL || m == NULL)
         return ash_bus_send(b, m);
-    int status = send_until(b, m, bus_until(timeout_ns));
+    int status = send_until(b, m, os_until(timeout_ns));
     return status == -EAGAIN ? -ETIMEDOUT : status;
 }
 
@@ -256,7 +250,7 @@ ASH_API int ash_bus_request(struct ash_bus *b, struct ash_msg *m, int64_t timeou
     if (b == NULL || m == NULL || reply == NULL)
         return -EINVAL;
     *reply = NULL;
-    int64_t until = bus_until(timeout_ns);
+    int64_t until = os_until(timeout_ns);
     replies_open(&b->replies, &r, m->id);
     int status = send_until(b, m, until);
     if (status != 0) {

@@ -149,9 +149,6 @@ ASH_INLINE unsigned bus_places(const struct ash_bus *b)
     return b->workers + b->pollers + 1;
 }
 
-/* The clock at the end of a timeout; negative for ever. */
-int64_t bus_until(int64_t timeout_ns);
-
 /* The subsystem of that name, or NULL; where one that is not there goes in `table`. */
 struct subsystem *bus_find(struct ash_bus *b, const char *name, size_t len);
 unsigned bus_place(struct ash_bus *b, const char *name, size_t len);

@@ -455,17 +455,17 @@ ASH_API int ash_bus_drain(struct ash_bus *b, int64_t timeout_ns)
     if (bus_inside(b))
         return -EDEADLK;
     bus_use(b);
-    int64_t until = bus_until(timeout_ns);
+    int64_t until = os_until(timeout_ns);
     add_relaxed(&b->drainers, 1);
     while (status == -EAGAIN) {
         fence_seq_cst();                          /* counted; pairs with bus_tell_quiet */
         uint32_t quiet = load_acquire(&b->quiet); /* pairs with bus_tell_quiet */
         if (b->workers == 0)
             drain_work(b, until);
-        int64_t left = until < 0 ? -1 : until - (int64_t)os_clock_ns();
+        int64_t left = os_left(until);
         if (bus_pending(b) == 0)
             status = 0;
-        else if (until >= 0 && left <= 0)
+        else if (left == 0)
             status = -ETIMEDOUT;
         else
             os_wait(&b->quiet, quiet, left);

@@ -16,7 +16,7 @@ static uint64_t subsystem_sent(const struct subsystem *s)
 /* Handled first, so that what is pending is never negative. */
 static struct ash_bus_subsystem_stats subsystem_read(const struct subsystem *s)
 {
-    struct ash_bus_subsystem_stats out = {.struct_size = sizeof out};
+    struct ash_bus_subsystem_stats out;
     out.delivered = load_acquire(&s->delivered); /* all handlers; pairs with subsystem_count */
     out.dead = load_acquire(&s->dead);           /* likewise */
     out.sent = subsystem_sent(s);
@@ -52,7 +52,6 @@ static void bus_read(const struct ash_bus *b, struct ash_bus_stats *out)
 {
     uint32_t n = load_acquire(&b->subsystems); /* pairs with subsystem_add */
     *out = (struct ash_bus_stats){
-        .struct_size = out->struct_size,
         .subsystems = n,
         .refused = load_relaxed(&b->refused),
         .requests = load_relaxed(&b->requests),
@@ -76,7 +75,7 @@ static void bus_read(const struct ash_bus *b, struct ash_bus_stats *out)
 
 ASH_API int ash_bus_stats(const struct ash_bus *b, struct ash_bus_stats *out)
 {
-    if (b == NULL || out == NULL || out->struct_size < sizeof *out)
+    if (b == NULL || out == NULL)
         return -EINVAL;
     bus_read(b, out);
     struct os_lock *lock = (struct os_lock *)(uintptr_t)&b->lock;
@@ -90,32 +89,25 @@ ASH_API int ash_bus_stats(const struct ash_bus *b, struct ash_bus_stats *out)
 ASH_API int ash_bus_subsystem_stats(const struct ash_bus *b, const char *subsystem,
                                     struct ash_bus_subsystem_stats *out)
 {
-    if (b == NULL || subsystem == NULL || out == NULL || out->struct_size < sizeof *out)
+    if (b == NULL || subsystem == NULL || out == NULL)
         return -EINVAL;
     const struct subsystem *s =
         bus_find((struct ash_bus *)(uintptr_t)b, subsystem, strnlen(subsystem, NAME_CAP));
     if (s == NULL)
         return -ENOENT;
-    size_t size = out->struct_size;
     *out = subsystem_read(s);
-    out->struct_size = size;
     return 0;
-}
-
-static int write_fd(void *ctx, const char *s, size_t n)
-{
-    return os_write_all(*(int *)ctx, s, n);
 }
 
 ASH_API int ash_bus_dump(const struct ash_bus *b, int fd)
 {
-    struct ash_bus_stats t = {.struct_size = sizeof t};
+    struct ash_bus_stats t;
     int status = ash_bus_stats(b, &t);
     if (status != 0)
         return status;
     char buf[1024];
     struct fmt f;
-    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    fmt_init(&f, buf, sizeof buf, os_write_fmt, &fd);
     fmt_printf(&f, "bus %s: %ju subsystems, %ju workers, %ju lost\n", b->name, t.subsystems,
                t.workers, t.lost);
     fmt_printf(&f, "  sent %ju  delivered %ju  dead %ju  pending %ju  refused %ju\n", t.sent,

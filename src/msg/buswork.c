@@ -425,8 +425,8 @@ static bool poller_sleep(struct bus_worker *w, int64_t until)
     _Atomic(uint32_t) *asleep = &p->slot[w->index].asleep;
     counter_add(&w->parked, 1);
     while (load_acquire(asleep) != 0) { /* pairs with park_wake */
-        int64_t left = until < 0 ? -1 : until - (int64_t)os_clock_ns();
-        if (until >= 0 && left <= 0) {
+        int64_t left = os_left(until);
+        if (left == 0) {
             park_leave(p, w->index);
             return false;
         }
@@ -441,7 +441,7 @@ ASH_API int ash_bus_wait(struct ash_bus *b, unsigned worker, int64_t timeout_ns)
     int status = 1;
     if (w == NULL)
         return -errno;
-    int64_t until = bus_until(timeout_ns);
+    int64_t until = os_until(timeout_ns);
     bool in_time = true;
     add_relaxed(&b->parking.searching, 1);
     while (status > 0) {

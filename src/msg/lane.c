@@ -25,12 +25,9 @@ unsigned lane_pop(struct lane *l, void **items, unsigned n)
 /* Sleeps while `room` is `seen`; false when the time is over. */
 static bool wait_room(struct lane *l, uint32_t seen, int64_t until)
 {
-    int64_t left = -1;
-    if (until >= 0) {
-        left = until - (int64_t)os_clock_ns();
-        if (left <= 0)
-            return false;
-    }
+    int64_t left = os_left(until);
+    if (left == 0)
+        return false;
     os_wait(&l->room, seen, left);
     return true;
 }

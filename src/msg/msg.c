@@ -296,16 +296,11 @@ ASH_API int ash_msg_meta(const struct ash_msg *m, uint32_t key, uint64_t *value)
     return -ENOENT;
 }
 
-static int write_fd(void *ctx, const char *s, size_t n)
-{
-    return os_write_all(*(int *)ctx, s, n);
-}
-
 ASH_API int ash_msg_dump(const struct ash_msg *m, int fd)
 {
     char buf[512];
     struct fmt f;
-    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    fmt_init(&f, buf, sizeof buf, os_write_fmt, &fd);
     fmt_printf(&f, "message %ju of %s: ", m->id, ash_pool_name(m->pool->objects));
     fmt_put(&f, msg_target(m), m->target_len);
     fmt_printf(&f, "  body %zu%s  refs %u  trace %ju  time %jd", m->body_len,

@@ -103,7 +103,7 @@ ASH_API void ash_msgpool_tick(struct ash_msgpool *pool, int64_t now_ns)
 
 ASH_API int ash_msgpool_stats(const struct ash_msgpool *pool, struct ash_msgpool_stats *out)
 {
-    if (pool == NULL || out == NULL || out->struct_size < sizeof *out)
+    if (pool == NULL || out == NULL)
         return -EINVAL;
     struct ash_pool_stats objects;
     int status = ash_pool_stats(pool->objects, &objects);
@@ -111,7 +111,6 @@ ASH_API int ash_msgpool_stats(const struct ash_msgpool *pool, struct ash_msgpool
         return status;
     uint64_t made = load_relaxed(&pool->made), got = objects.hits + objects.misses;
     *out = (struct ash_msgpool_stats){
-        .struct_size = out->struct_size,
         .pool_size = made,
         .in_use = objects.in_use,
         .created = made - pool->warmed,
@@ -125,21 +124,16 @@ ASH_API int ash_msgpool_stats(const struct ash_msgpool *pool, struct ash_msgpool
     return 0;
 }
 
-static int write_fd(void *ctx, const char *s, size_t n)
-{
-    return os_write_all(*(int *)ctx, s, n);
-}
-
 ASH_API int ash_msgpool_dump(const struct ash_msgpool *pool, int fd)
 {
-    struct ash_msgpool_stats s = {.struct_size = sizeof s};
+    struct ash_msgpool_stats s;
     int status = ash_msgpool_stats(pool, &s);
     if (status != 0)
         return status;
     char buf[512];
     struct fmt f;
     unsigned rate = (unsigned)(s.reuse_rate * 1000 + 0.5);
-    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    fmt_init(&f, buf, sizeof buf, os_write_fmt, &fd);
     fmt_printf(&f, "messages %s: poolSize %ju  in use %ju  created %ju  reused %ju  ",
                ash_pool_name(pool->objects), s.pool_size, s.in_use, s.created, s.reused);
     fmt_printf(&f, "reuseRate %u.%u %%  external %ju  %ju bytes each\n", rate / 10, rate % 10,

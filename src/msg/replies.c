@@ -38,8 +38,8 @@ bool replies_withdraw(struct replies *t, struct request *r)
 bool replies_wait(struct request *r, int64_t until)
 {
     while (load_acquire(&r->state) == REPLY_WAITING) { /* pairs with replies_answer */
-        int64_t left = until < 0 ? -1 : until - (int64_t)os_clock_ns();
-        if (until >= 0 && left <= 0)
+        int64_t left = os_left(until);
+        if (left == 0)
             return false;
         os_wait(&r->state, REPLY_WAITING, left);
     }

@@ -244,11 +244,10 @@ ASH_API int ash_router_walk(const struct ash_router *r,
 
 ASH_API int ash_router_stats(const struct ash_router *r, struct ash_router_stats *out)
 {
-    if (r == NULL || out == NULL || out->struct_size < sizeof *out)
+    if (r == NULL || out == NULL)
         return -EINVAL;
     const struct routes *now = router_now(r);
     *out = (struct ash_router_stats){
-        .struct_size = out->struct_size,
         .routes = r->count,
         .pending = r->pending,
         .compiled = now->count,
@@ -265,14 +264,9 @@ ASH_API int ash_router_stats(const struct ash_router *r, struct ash_router_stats
     return 0;
 }
 
-static int write_fd(void *ctx, const char *s, size_t n)
-{
-    return os_write_all(*(int *)ctx, s, n);
-}
-
 ASH_API int ash_router_dump(const struct ash_router *r, int fd)
 {
-    struct ash_router_stats s = {.struct_size = sizeof s};
+    struct ash_router_stats s;
     int status = ash_router_stats(r, &s);
     if (status != 0)
         return status;
@@ -280,7 +274,7 @@ ASH_API int ash_router_dump(const struct ash_router *r, int fd)
     struct fmt f;
     fmt_bytes_text(bytes, s.bytes);
     fmt_bytes_text(retired, s.retired_bytes);
-    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    fmt_init(&f, buf, sizeof buf, os_write_fmt, &fd);
     fmt_printf(&f, "router %s: %ju patterns, %ju changes not compiled\n", r->name, s.routes,
                s.pending);
     fmt_printf(&f, "  matched %ju  nodes %ju  deepest %ju  %s  compiles %ju  retired %ju, %s\n",
@@ -309,7 +303,7 @@ ASH_API int ash_router_print(const struct ash_router *r, int fd)
         return -EINVAL;
     char buf[1024];
     struct fmt f;
-    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    fmt_init(&f, buf, sizeof buf, os_write_fmt, &fd);
     for (size_t i = 0; i < r->count; i++) {
         const struct route *route = r->route[i];
         unsigned shared = i > 0 ? route_shared(r->route[i - 1], route) : 0, names = 0;

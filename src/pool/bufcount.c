@@ -122,7 +122,7 @@ void bufcount_read(struct ash_buf_stats *out)
     ANCHOR("buf_refills", refills);
     ANCHOR("buf_copies", copies);
     ANCHOR("buf_copied", copied_bytes);
-    *out = (struct ash_buf_stats){.struct_size = out->struct_size};
+    *out = (struct ash_buf_stats){0};
     add_record(out, &bufcount_shared);
     for (struct buf_counts *c = load_acquire(&records); c != NULL; c = c->link) /* record_create */
         add_record(out, c);
@@ -137,19 +137,17 @@ static bool next_row(size_t *at, struct emit_row *row)
 {
     if ((*at)++ != 0)
         return false;
-    struct ash_buf_stats s = {.struct_size = sizeof s};
+    struct ash_buf_stats s;
     bufcount_read(&s);
     *row = (struct emit_row){.name = "process"};
-    memcpy(row->values, &s.allocs, sizeof s - offsetof(struct ash_buf_stats, allocs));
+    memcpy(row->values, &s, sizeof s);
     return true;
 }
 
 ASH_API int ash_buf_stats(struct ash_buf_stats *out)
 {
-    if (out == NULL || out->struct_size < offsetof(struct ash_buf_stats, wraps))
+    if (out == NULL)
         return -EINVAL;
-    struct ash_buf_stats s = {.struct_size = out->struct_size};
-    bufcount_read(&s);
-    memcpy(out, &s, out->struct_size < sizeof s ? out->struct_size : sizeof s);
+    bufcount_read(out);
     return 0;
 }

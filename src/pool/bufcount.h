@@ -41,7 +41,6 @@ void bufcount_refill(void);
 
 void bufcount_copy(size_t n);
 
-/* All fields but struct_size. */
 void bufcount_read(struct ash_buf_stats *out);
 
 #endif

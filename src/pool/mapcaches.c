@@ -162,7 +162,7 @@ static void read_stats(struct ash_mapcache *c, struct ash_mapcache_stats *s)
 {
     /* What takes away is read before what it is taken from. */
     uint64_t misled = load_relaxed(&c->misled), unmaps = load_relaxed(&c->unmaps), hits = 0;
-    *s = (struct ash_mapcache_stats){.struct_size = sizeof *s};
+    *s = (struct ash_mapcache_stats){0};
     for (uint32_t i = 0; i < c->table.count; i++) {
         hits += mapentry_hits(&c->table.entries[i]);
         s->in_use += mapentry_in_use(&c->table.entries[i]);
@@ -177,12 +177,9 @@ static void read_stats(struct ash_mapcache *c, struct ash_mapcache_stats *s)
 
 ASH_API int ash_mapcache_stats(const struct ash_mapcache *c, struct ash_mapcache_stats *out)
 {
-    if (out == NULL || out->struct_size < offsetof(struct ash_mapcache_stats, hits))
+    if (out == NULL)
         return -EINVAL;
-    struct ash_mapcache_stats s;
-    read_stats((struct ash_mapcache *)(uintptr_t)c, &s);
-    s.struct_size = out->struct_size;
-    memcpy(out, &s, size_min(out->struct_size, sizeof s));
+    read_stats((struct ash_mapcache *)(uintptr_t)c, out);
     return 0;
 }
 
@@ -199,7 +196,7 @@ static bool next_row(size_t *at, struct emit_row *row)
         read_stats(c, &s);
         memcpy(row->name, c->name, sizeof row->name);
         unpin(c);
-        memcpy(row->values, &s.opens, sizeof s - offsetof(struct ash_mapcache_stats, opens));
+        memcpy(row->values, &s, sizeof s);
         *at = i + 1;
         return true;
     }

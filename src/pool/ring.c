@@ -116,7 +116,7 @@ ASH_INLINE uint64_t turn_of(const struct ash_ring *r, uint64_t at, unsigned stat
 ASH_INLINE unsigned cells_ready(const struct ash_ring *r, uint64_t at, unsigned n, unsigned state)
 {
     unsigned k = 0;
-    /* The item, or that it was read; pairs with push_publish and pop_release. */
+    /* The item, or that it was read; pairs with push_publish and mp_pop. */
     while (k < n && load_acquire(&cell_of(r, at + k)->turn) == turn_of(r, at + k, state))
         k++;
     return k;
@@ -229,31 +229,16 @@ static int ring_look(struct ash_ring *r, unsigned ahead)
     return tail == (head | RING_CLOSED) ? -ECANCELED : -EAGAIN;
 }
 
-/* Nanoseconds until `until`; negative for ever, 0 when it is over. */
-static int64_t time_left(int64_t until)
-{
-    if (until < 0)
-        return -1;
-    int64_t now = (int64_t)os_clock_ns();
-    return now < until ? until - now : 0;
-}
-
-static int64_t time_until(int64_t timeout_ns)
-{
-    int64_t now = timeout_ns < 0 ? 0 : (int64_t)os_clock_ns();
-    return timeout_ns < 0 || timeout_ns > INT64_MAX - now ? -1 : now + timeout_ns;
-}
-
 int ring_wait_slow(struct ash_ring *r, int64_t timeout_ns)
 {
-    int64_t until = time_until(timeout_ns), left = -1;
+    int64_t until = os_until(timeout_ns), left = -1;
     bool slept = false;
     int status = -EAGAIN;
     add_relaxed(&r->waiters, 1);
     while (status == -EAGAIN) {
         uint32_t event = load_acquire(&r->event); /* CLOSED; pairs with ring_wake */
         status = ring_look(r, 0);
-        if (status == -EAGAIN && (left = time_left(until)) == 0)
+        if (status == -EAGAIN && (left = os_left(until)) == 0)
             status = -ETIMEDOUT;
         if (status == -EAGAIN) {
             slept = true;

@@ -222,7 +222,7 @@ uint32_t supply_any(struct ash_pool *pool, int *error)
 {
     uint32_t b = depot_pop(&pool->depot, DEPOT_FULL);
     if (b == 0 && load_relaxed(&pool->abandoned) != 0 &&
-        exchange_acquire(&pool->abandoned, 0) != 0) { /* pairs with magazine_end */
+        exchange_acquire(&pool->abandoned, 0) != 0) { /* pairs with magazine_leave */
         supply_sweep(pool);
         b = depot_pop(&pool->depot, DEPOT_FULL);
     }

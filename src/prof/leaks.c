@@ -319,18 +319,13 @@ static void sort_rows(struct search *s)
         }
 }
 
-static int write_fd(void *ctx, const char *text, size_t n)
-{
-    return os_write_all(*(int *)ctx, text, n);
-}
-
 static int report(struct search *s, int fd)
 {
     char buf[TEXT], size[16];
     struct fmt f;
     struct row sum = sum_up(s);
     sort_rows(s);
-    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    fmt_init(&f, buf, sizeof buf, os_write_fmt, &fd);
     fmt_bytes_text(size, sum.leaked_bytes);
     fmt_printf(&f, "ashlar: process %d: %llu of %llu live blocks leaked, %s\n", os_pid(),
                (unsigned long long)sum.leaked, (unsigned long long)sum.live, size);

@@ -31,11 +31,6 @@ static char expanded[PATH_CAP];  /* the writer's */
 
 profile_attach ash_profile_attach;
 
-static int write_fd(void *ctx, const char *s, size_t n)
-{
-    return os_write_all(*(int *)ctx, s, n);
-}
-
 /* What is mapped where, as the kernel says it. */
 static void put_maps(struct fmt *f)
 {
@@ -56,7 +51,7 @@ static int dump(int fd)
         return -ENOTSUP;
     char buf[BUFFER];
     struct fmt f;
-    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    fmt_init(&f, buf, sizeof buf, os_write_fmt, &fd);
     sites_put(&f, host.mean);
     put_maps(&f);
     return fmt_end(&f);

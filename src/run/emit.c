@@ -87,11 +87,6 @@ ASH_API int ash_stats_add(const struct ash_stats_kind *outer)
 
 /* ---- writing ---- */
 
-static int write_fd(void *ctx, const char *s, size_t n)
-{
-    return os_write_all(*(int *)ctx, s, n);
-}
-
 ASH_API int ash_stats_dump(int fd, enum ash_format format)
 {
     static emit_format *const emit[] = {
@@ -108,7 +103,7 @@ ASH_API int ash_stats_dump(int fd, enum ash_format format)
         return status;
     char buf[EMIT_BUFFER];
     struct fmt f;
-    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    fmt_init(&f, buf, sizeof buf, os_write_fmt, &fd);
     emit[format](&f, &total, os_pid());
     return fmt_end(&f);
 }

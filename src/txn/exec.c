@@ -162,7 +162,7 @@ static bool worker_search(struct worker *w, struct task *task)
         park_enter(&e->parking, w->index);
         if (exec_look(e)) {
             park_leave(&e->parking, w->index);
-        } else if (load_acquire(&e->stopping) != 0) { /* pairs with exec_stop */
+        } else if (load_acquire(&e->stopping) != 0) { /* pairs with threads_stop */
             park_leave(&e->parking, w->index);
             sub_relaxed(&e->parking.searching, 1);
             return false;

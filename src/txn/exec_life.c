@@ -57,7 +57,7 @@ static int threads_start(struct ash_exec *e)
         started += w->started;
     }
     pthread_attr_destroy(&attr);
-    store_release(&e->running, 1); /* in a child, what fork_child has set up */
+    store_release(&e->running, 1); /* in a child, what fork_release has set up */
     return started == e->workers ? 0 : status;
 }
 
@@ -130,9 +130,9 @@ static void fork_release(struct os_fork *self, bool child)
 
 ASH_API int ash_exec_stats(const struct ash_exec *e, struct ash_exec_stats *out)
 {
-    if (e == NULL || out == NULL || out->struct_size < sizeof *out)
+    if (e == NULL || out == NULL)
         return -EINVAL;
-    *out = (struct ash_exec_stats){.struct_size = out->struct_size, .workers = e->workers};
+    *out = (struct ash_exec_stats){.workers = e->workers};
     out->rejected = load_relaxed(&e->rejected);
     out->wakes = load_relaxed(&e->parking.wakes);
     for (unsigned i = 0; i < all_of(e); i++) {
@@ -153,21 +153,16 @@ ASH_API int ash_exec_stats(const struct ash_exec *e, struct ash_exec_stats *out)
     return 0;
 }
 
-static int write_fd(void *ctx, const char *s, size_t n)
-{
-    return os_write_all(*(int *)ctx, s, n);
-}
-
 ASH_API int ash_exec_dump(const struct ash_exec *e, int fd)
 {
-    struct ash_exec_stats s = {.struct_size = sizeof s};
+    struct ash_exec_stats s;
     int status = ash_exec_stats(e, &s);
     if (status != 0)
         return status;
     char buf[1024], bytes[16];
     struct fmt f;
     fmt_bytes_text(bytes, s.queue_bytes);
-    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    fmt_init(&f, buf, sizeof buf, os_write_fmt, &fd);
     fmt_printf(&f, "exec %s: %ju workers, queues of %s\n", e->name, s.workers, bytes);
     fmt_printf(&f, "  spawned %ju  run %ju  pending %ju  canceled %ju  rejected %ju\n", s.spawned,
                s.run, s.pending, s.canceled, s.rejected);
@@ -190,15 +185,14 @@ static const struct ash_stats_column columns[] = {
     SHOWN_COLUMN("wakes", COUNTER, COUNT, "System calls made to wake one."),
     SHOWN_COLUMN("queue_bytes", GAUGE, BYTES, "The queue and the deques."),
 };
-_Static_assert(sizeof(struct ash_exec_stats) - offsetof(struct ash_exec_stats, workers) ==
-                   ASH_COUNT(columns) * sizeof(uint64_t),
+_Static_assert(sizeof(struct ash_exec_stats) == ASH_COUNT(columns) * sizeof(uint64_t),
                "the columns are the figures");
 
 static void read_values(const void *exec, uint64_t *values)
 {
-    struct ash_exec_stats s = {.struct_size = sizeof s};
+    struct ash_exec_stats s;
     ash_exec_stats(exec, &s);
-    memcpy(values, &s.workers, ASH_COUNT(columns) * sizeof *values);
+    memcpy(values, &s, sizeof s);
 }
 
 SHOWN_KIND(kind, "execs", "exec", columns, read_values)

@@ -168,10 +168,9 @@ ASH_API void ash_gate_close(struct ash_gate *g)
 
 ASH_API int ash_gate_stats(const struct ash_gate *g, struct ash_gate_stats *out)
 {
-    if (g == NULL || out == NULL || out->struct_size < sizeof *out)
+    if (g == NULL || out == NULL)
         return -EINVAL;
     *out = (struct ash_gate_stats){
-        .struct_size = out->struct_size,
         .limit = g->config.limit,
         .inside = UNITS(load_relaxed(&g->word)),
         .most = load_relaxed(&g->most),
@@ -186,7 +185,7 @@ ASH_API int ash_gate_stats(const struct ash_gate *g, struct ash_gate_stats *out)
 
 ASH_API int ash_gate_dump(const struct ash_gate *g, int fd)
 {
-    struct ash_gate_stats s = {.struct_size = sizeof s};
+    struct ash_gate_stats s;
     char line[256];
     if (ash_gate_stats(g, &s) != 0)
         return -EINVAL;
@@ -209,15 +208,14 @@ static const struct ash_stats_column columns[] = {
     SHOWN_COLUMN("timeouts", COUNTER, COUNT, "And found no room in time."),
     SHOWN_COLUMN("highs", COUNTER, COUNT, "Times that the high mark was reached."),
 };
-_Static_assert(sizeof(struct ash_gate_stats) - offsetof(struct ash_gate_stats, limit) ==
-                   ASH_COUNT(columns) * sizeof(uint64_t),
+_Static_assert(sizeof(struct ash_gate_stats) == ASH_COUNT(columns) * sizeof(uint64_t),
                "the columns are the figures");
 
 static void read_values(const void *gate, uint64_t *values)
 {
-    struct ash_gate_stats s = {.struct_size = sizeof s};
+    struct ash_gate_stats s;
     ash_gate_stats(gate, &s);
-    memcpy(values, &s.limit, ASH_COUNT(columns) * sizeof *values);
+    memcpy(values, &s, sizeof s);
 }
 
 SHOWN_KIND(kind, "gates", "gate", columns, read_values)

@@ -409,12 +409,11 @@ ASH_API void ash_2pc_destroy(struct ash_2pc *site)
 
 ASH_API int ash_2pc_stats(const struct ash_2pc *site, struct ash_2pc_stats *out)
 {
-    if (site == NULL || out == NULL || out->struct_size < sizeof *out)
+    if (site == NULL || out == NULL)
         return -EINVAL;
     uint64_t v[COUNTS];
     read_values(site, v);
     *out = (struct ash_2pc_stats){
-        .struct_size = out->struct_size,
         .open = v[COUNT_OPEN],
         .voting = v[COUNT_VOTING],
         .in_doubt = v[COUNT_DOUBT],
@@ -434,7 +433,7 @@ ASH_API int ash_2pc_stats(const struct ash_2pc *site, struct ash_2pc_stats *out)
 
 ASH_API int ash_2pc_dump(const struct ash_2pc *site, int fd)
 {
-    struct ash_2pc_stats s = {.struct_size = sizeof s};
+    struct ash_2pc_stats s;
     char text[512];
     if (ash_2pc_stats(site, &s) != 0)
         return -EINVAL;

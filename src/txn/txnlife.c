@@ -110,7 +110,7 @@ static void fork_release(struct os_fork *self, bool child)
 
 static void stats_read(const struct ash_txnmgr *m, struct ash_txnmgr_stats *out)
 {
-    struct ash_gate_stats gate = {.struct_size = sizeof gate};
+    struct ash_gate_stats gate;
     uint64_t bucket[TIMES_BUCKETS], measured = 0;
     ash_gate_stats(m->gate, &gate);
     out->limit = gate.limit;
@@ -138,27 +138,22 @@ static void stats_read(const struct ash_txnmgr *m, struct ash_txnmgr_stats *out)
 
 ASH_API int ash_txnmgr_stats(const struct ash_txnmgr *m, struct ash_txnmgr_stats *out)
 {
-    if (m == NULL || out == NULL || out->struct_size < sizeof *out)
+    if (m == NULL || out == NULL)
         return -EINVAL;
     stats_read(m, out);
     return 0;
 }
 
-static int write_fd(void *ctx, const char *s, size_t n)
-{
-    return os_write_all(*(int *)ctx, s, n);
-}
-
 ASH_API int ash_txnmgr_dump(const struct ash_txnmgr *m, int fd)
 {
-    struct ash_txnmgr_stats s = {.struct_size = sizeof s};
+    struct ash_txnmgr_stats s;
     int status = ash_txnmgr_stats(m, &s);
     if (status != 0)
         return status;
     char buf[1024], bytes[16];
     struct fmt f;
     fmt_bytes_text(bytes, s.arena_bytes);
-    fmt_init(&f, buf, sizeof buf, write_fd, &fd);
+    fmt_init(&f, buf, sizeof buf, os_write_fmt, &fd);
     fmt_printf(&f, "txns %s: %ju of %ju in flight, %ju at most; %ju queued\n", m->name, s.in_flight,
                s.limit, s.most, s.queued);
     fmt_printf(&f, "  begun %ju  refused %ju  committed %ju  aborted %ju  unstored %ju\n", s.begun,
@@ -192,15 +187,14 @@ static const struct ash_stats_column columns[] = {
     SHOWN_COLUMN("p99", GAUGE, NS, "Submission until done, 99 of 100."),
     SHOWN_COLUMN("max", GAUGE, NS, "Submission until done, all of them."),
 };
-_Static_assert(sizeof(struct ash_txnmgr_stats) - offsetof(struct ash_txnmgr_stats, limit) ==
-                   ASH_COUNT(columns) * sizeof(uint64_t),
+_Static_assert(sizeof(struct ash_txnmgr_stats) == ASH_COUNT(columns) * sizeof(uint64_t),
                "the columns are the figures");
 
 static void read_values(const void *mgr, uint64_t *values)
 {
-    struct ash_txnmgr_stats s = {.struct_size = sizeof s};
+    struct ash_txnmgr_stats s;
     stats_read(mgr, &s);
-    memcpy(values, &s.limit, ASH_COUNT(columns) * sizeof *values);
+    memcpy(values, &s, sizeof s);
 }
 
 SHOWN_KIND(kind, "txnmgrs", "txnmgr", columns, read_values)
@@ -290,7 +284,7 @@ ASH_API int ash_txnmgr_shutdown(struct ash_txnmgr *m)
 
 ASH_API int ash_txnmgr_destroy(struct ash_txnmgr *m)
 {
-    struct ash_gate_stats gate = {.struct_size = sizeof gate};
+    struct ash_gate_stats gate;
     if (m == NULL)
         return 0;
     if (txn_inside(m))

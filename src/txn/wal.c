@@ -502,12 +502,11 @@ ASH_API int ash_wal_close(struct ash_wal *w)
 
 ASH_API int ash_wal_stats(const struct ash_wal *wal, struct ash_wal_stats *out)
 {
-    if (wal == NULL || out == NULL || out->struct_size < sizeof *out)
+    if (wal == NULL || out == NULL)
         return -EINVAL;
     struct ash_wal *w = (struct ash_wal *)(uintptr_t)wal; /* for its lock */
     os_lock(&w->lock);
     *out = (struct ash_wal_stats){
-        .struct_size = out->struct_size,
         .records = load_relaxed(&w->count[COUNT_RECORDS]),
         .bytes = load_relaxed(&w->count[COUNT_BYTES]),
         .groups = load_relaxed(&w->count[COUNT_GROUPS]),
@@ -525,7 +524,7 @@ ASH_API int ash_wal_stats(const struct ash_wal *wal, struct ash_wal_stats *out)
 
 ASH_API int ash_wal_dump(const struct ash_wal *w, int fd)
 {
-    struct ash_wal_stats s = {.struct_size = sizeof s};
+    struct ash_wal_stats s;
     char text[384], bytes[16];
     if (ash_wal_stats(w, &s) != 0)
         return -EINVAL;

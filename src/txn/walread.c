@@ -186,10 +186,9 @@ ASH_API int ash_wal_replay(const char *path,
 ASH_API int ash_wal_check(const char *path, struct ash_wal_report *out)
 {
     struct walk w = {.fn = NULL};
-    if (path == NULL || out == NULL || out->struct_size < sizeof *out)
+    if (path == NULL || out == NULL)
         return -EINVAL;
     int status = walk_log(&w, path);
-    w.report.struct_size = out->struct_size;
     *out = w.report;
     return status;
 }

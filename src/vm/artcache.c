@@ -175,15 +175,6 @@ static int await(struct ash_artcache *c, struct artifact *a, int64_t timeout_ns,
     return status == 0 ? 1 : status;
 }
 
-/* What is left of a timeout that began at `begin`. */
-static int64_t time_left(int64_t timeout_ns, uint64_t begin)
-{
-    if (timeout_ns <= 0)
-        return timeout_ns;
-    int64_t left = timeout_ns - (int64_t)(os_clock_ns() - begin);
-    return left > 0 ? left : 0;
-}
-
 static bool key_valid(const struct ash_artcache_key *key)
 {
     return key != NULL && (key->content != NULL || key->content_len == 0) &&
@@ -194,7 +185,8 @@ ASH_API int ash_artcache_get_or_build(struct ash_artcache *c, const struct ash_a
                                       build_fn *build, void *user, int64_t timeout_ns,
                                       struct ash_artifact *out)
 {
-    uint64_t hash[2], begin = 0;
+    uint64_t hash[2];
+    int64_t until = 0; /* not known before there is something to wait for */
     struct artifact *mine = NULL;
     if (c == NULL || out == NULL || !key_valid(key))
         return -EINVAL;
@@ -225,9 +217,9 @@ ASH_API int ash_artcache_get_or_build(struct ash_artcache *c, const struct ash_a
                 return -ENOMEM;
             continue;
         }
-        if (begin == 0 && timeout_ns > 0)
-            begin = os_clock_ns();
-        int status = await(c, a, time_left(timeout_ns, begin), out);
+        if (until == 0)
+            until = os_until(timeout_ns);
+        int status = await(c, a, os_left(until), out);
         if (status <= 0) {
             if (mine != NULL)
                 artifact_unref(mine);
@@ -400,12 +392,11 @@ ASH_API int ash_artcache_destroy(struct ash_artcache *c)
 
 ASH_API int ash_artcache_stats(struct ash_artcache *c, struct ash_artcache_stats *out)
 {
-    if (c == NULL || out == NULL || out->struct_size < sizeof *out)
+    if (c == NULL || out == NULL)
         return -EINVAL;
     struct artdisk *d = &c->disk;
     size_t ready;
     *out = (struct ash_artcache_stats){
-        .struct_size = out->struct_size,
         .hits = tally_sum(&c->tally, COUNT_HIT),
         .shared = tally_sum(&c->tally, COUNT_SHARED),
         .disk_hits = tally_sum(&c->tally, COUNT_DISK),
@@ -427,7 +418,7 @@ ASH_API int ash_artcache_stats(struct ash_artcache *c, struct ash_artcache_stats
 
 ASH_API int ash_artcache_dump(struct ash_artcache *c, int fd)
 {
-    struct ash_artcache_stats s = {.struct_size = sizeof s};
+    struct ash_artcache_stats s;
     int status = ash_artcache_stats(c, &s);
     if (status != 0)
         return status;

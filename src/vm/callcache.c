@@ -264,10 +264,9 @@ ASH_API int ash_callcache_destroy(struct ash_callcache *c)
 
 ASH_API int ash_callcache_stats(struct ash_callcache *c, struct ash_callcache_stats *out)
 {
-    if (c == NULL || out == NULL || out->struct_size < sizeof *out)
+    if (c == NULL || out == NULL)
         return -EINVAL;
     *out = (struct ash_callcache_stats){
-        .struct_size = out->struct_size,
         .hits = tally_sum(&c->tally, COUNT_HIT),
         .misses = tally_sum(&c->tally, COUNT_MISS),
         .expired = tally_sum(&c->tally, COUNT_EXPIRED),
@@ -291,7 +290,7 @@ ASH_API int ash_callcache_stats(struct ash_callcache *c, struct ash_callcache_st
 
 ASH_API int ash_callcache_dump(struct ash_callcache *c, int fd)
 {
-    struct ash_callcache_stats s = {.struct_size = sizeof s};
+    struct ash_callcache_stats s;
     int status = ash_callcache_stats(c, &s);
     if (status != 0)
         return status;

@@ -365,10 +365,9 @@ ASH_API int ash_tier_unregister(struct ash_tier *set, struct ash_tier_fn *fn)
 
 ASH_API int ash_tier_stats(struct ash_tier *set, struct ash_tier_stats *out)
 {
-    if (set == NULL || out == NULL || out->struct_size < sizeof *out)
+    if (set == NULL || out == NULL)
         return -EINVAL;
     *out = (struct ash_tier_stats){
-        .struct_size = out->struct_size,
         .transitions = load_relaxed(&set->transitions),
         .failures = load_relaxed(&set->failures),
         .refused = load_relaxed(&set->refused),
@@ -411,7 +410,7 @@ static struct row *rows_take(struct ash_tier *set, size_t *count)
 
 ASH_API int ash_tier_dump(struct ash_tier *set, int fd)
 {
-    struct ash_tier_stats stats = {.struct_size = sizeof stats};
+    struct ash_tier_stats stats;
     int status = ash_tier_stats(set, &stats);
     if (status != 0)
         return status;

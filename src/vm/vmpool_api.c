@@ -64,7 +64,7 @@ _Static_assert(offsetof(struct ash_vmpool_stats, create) - offsetof(struct ash_v
 
 static void read_values(const void *pool, uint64_t *values)
 {
-    struct ash_vmpool_stats stats = {.struct_size = sizeof stats};
+    struct ash_vmpool_stats stats = {0};
     stats_read(pool, &stats);
     memcpy(values, &stats.vms, sizeof(uint64_t) * ASH_COUNT(columns));
 }
@@ -73,9 +73,9 @@ SHOWN_KIND(kind, "vmpools", "vmpool", columns, read_values)
 
 ASH_API int ash_vmpool_stats(struct ash_vmpool *p, struct ash_vmpool_stats *out)
 {
-    if (p == NULL || out == NULL || out->struct_size < sizeof *out)
+    if (p == NULL || out == NULL)
         return -EINVAL;
-    *out = (struct ash_vmpool_stats){.struct_size = out->struct_size};
+    *out = (struct ash_vmpool_stats){0};
     stats_read(p, out);
     vmcount_read_times(&p->counts, out);
     return 0;
@@ -84,9 +84,9 @@ ASH_API int ash_vmpool_stats(struct ash_vmpool *p, struct ash_vmpool_stats *out)
 ASH_API int ash_vmpool_worker_stats(struct ash_vmpool *p, unsigned worker,
                                     struct ash_vmpool_stats *out)
 {
-    if (p == NULL || out == NULL || out->struct_size < sizeof *out || worker > TALLY_LINES)
+    if (p == NULL || out == NULL || worker > TALLY_LINES)
         return -EINVAL;
-    *out = (struct ash_vmpool_stats){.struct_size = out->struct_size};
+    *out = (struct ash_vmpool_stats){0};
     return vmcount_read_worker(&p->counts, worker, out) ? 0 : -ENOENT;
 }
 
@@ -117,7 +117,7 @@ static void put_work(struct fmt *f, const struct ash_vmpool_stats *s)
 
 ASH_API int ash_vmpool_dump(struct ash_vmpool *p, int fd)
 {
-    struct ash_vmpool_stats s = {.struct_size = sizeof s};
+    struct ash_vmpool_stats s;
     int status = ash_vmpool_stats(p, &s);
     if (status != 0)
         return status;
@@ -132,7 +132,7 @@ ASH_API int ash_vmpool_dump(struct ash_vmpool *p, int fd)
     fmt_printf(&f, "surplus %ju  trimmed %ju  misuses %ju\n  ", s.surplus, s.trimmed, s.misuses);
     put_work(&f, &s);
     for (unsigned i = 0; i <= TALLY_LINES; i++) {
-        struct ash_vmpool_stats worker = {.struct_size = sizeof worker};
+        struct ash_vmpool_stats worker = {0};
         if (!vmcount_read_worker(&p->counts, i, &worker) || worker.acquires + worker.created == 0)
             continue;
         fmt_printf(&f, "  worker %u: ", i);

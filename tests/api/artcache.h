@@ -8,6 +8,7 @@
 #include "ashlar/layers.h"
 #include "ashlar/malloc.h"
 #include "ashlar/stats.h"
+#include "clock.h"
 #include "tap.h"
 
 #include <dirent.h>
@@ -19,7 +20,6 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 
 enum { KIB = 1024, MIB = 1 << 20 };
 
@@ -27,14 +27,9 @@ static char dir[200]; /* made anew for each test that asks */
 
 static struct ash_artcache_stats stats(struct ash_artcache *c)
 {
-    struct ash_artcache_stats s = {.struct_size = sizeof s};
+    struct ash_artcache_stats s;
     ash_artcache_stats(c, &s);
     return s;
-}
-
-static void sleep_ms(long ms)
-{
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
 }
 
 /* Calls `fn` with the path of each file that is no "." or ".."; how many. */

@@ -11,7 +11,7 @@
 
 static struct ash_buf_stats stats(void)
 {
-    struct ash_buf_stats s = {.struct_size = sizeof s};
+    struct ash_buf_stats s;
     ash_buf_stats(&s);
     return s;
 }

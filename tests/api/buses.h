@@ -3,6 +3,7 @@
 #define ASH_TESTS_BUSES_H
 
 #include "ashlar/layers.h"
+#include "clock.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -14,20 +15,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 
 enum { MS = 1000 * 1000 };
 
 static inline struct ash_bus_stats bus_stats(const struct ash_bus *bus)
 {
-    struct ash_bus_stats s = {.struct_size = sizeof s};
+    struct ash_bus_stats s;
     ash_bus_stats(bus, &s);
     return s;
 }
 
 static inline struct ash_bus_subsystem_stats subsystem_stats(const struct ash_bus *bus, const char *name)
 {
-    struct ash_bus_subsystem_stats s = {.struct_size = sizeof s};
+    struct ash_bus_subsystem_stats s;
     if (ash_bus_subsystem_stats(bus, name, &s) != 0)
         memset(&s, 0xff, sizeof s);
     return s;
@@ -44,14 +44,9 @@ static inline struct ash_msg *message(struct ash_msgpool *pool, const char *targ
 /* Messages that are out. */
 static inline long long in_use(const struct ash_msgpool *pool)
 {
-    struct ash_msgpool_stats s = {.struct_size = sizeof s};
+    struct ash_msgpool_stats s;
     ash_msgpool_stats(pool, &s);
     return (long long)s.in_use;
-}
-
-static inline void sleep_ns(long ns)
-{
-    nanosleep(&(struct timespec){.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000}, NULL);
 }
 
 /* Waits for another thread, ten seconds at most. */

@@ -17,7 +17,7 @@ __attribute__((unused)) static void *number(uintptr_t n)
 
 __attribute__((unused)) static struct ash_router_stats stats(const struct ash_router *r)
 {
-    struct ash_router_stats s = {.struct_size = sizeof s};
+    struct ash_router_stats s;
     ash_router_stats(r, &s);
     return s;
 }

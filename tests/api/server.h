@@ -5,6 +5,7 @@
 #define ASH_TESTS_SERVER_H
 
 #include "ashlar/respool.h"
+#include "clock.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -13,16 +14,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/wait.h>
-#include <time.h>
 
 static const int64_t ms = 1000000, s = 1000000000;
-
-static inline int64_t now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * s + t.tv_nsec;
-}
 
 struct connection {
     int is_open, is_broken;

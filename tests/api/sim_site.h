@@ -222,7 +222,7 @@ static void site_run(struct sim *s, unsigned i)
             }
         }
     }
-    struct ash_2pc_stats stats = {.struct_size = sizeof stats};
+    struct ash_2pc_stats stats;
     ash_2pc_stats(site->machine, &stats);
     if (stats.remembered > s->most_remembered)
         s->most_remembered = stats.remembered;
@@ -367,7 +367,7 @@ static void sim_check(struct sim *s)
 {
     long sum = 0;
     for (unsigned i = 0; i < s->plan.sites; i++) {
-        struct ash_2pc_stats stats = {.struct_size = sizeof stats};
+        struct ash_2pc_stats stats;
         ash_2pc_stats(s->site[i].machine, &stats);
         if (stats.open + stats.voting + stats.in_doubt + stats.actions > 0)
             sim_wrong(s, "something is still under way");

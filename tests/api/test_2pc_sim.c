@@ -8,6 +8,7 @@
  *     test_2pc_sim SEED        one of them, with its last events
  */
 #include "sim_site.h"
+#include "process.h"
 #include "tap.h"
 
 static struct sim sim;
@@ -29,13 +30,13 @@ static struct plan plan_of(uint64_t seed)
 
 static unsigned long seeds(void)
 {
-    const char *preload = getenv("LD_PRELOAD"), *set = getenv("ASH_SIM_SEEDS");
+    const char *set = getenv("ASH_SIM_SEEDS");
     if (set != NULL)
         return strtoul(set, NULL, 10);
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
     return 1000;
 #endif
-    return preload != NULL && strstr(preload, "vgpreload") != NULL ? 100 : 10000;
+    return under_valgrind() ? 100 : 10000;
 }
 
 int main(int argc, char **argv)

@@ -4,6 +4,7 @@
  */
 #include "arena.h"
 
+#include <stdarg.h>
 #include <wchar.h>
 
 static volatile size_t huge = SIZE_MAX; /* hidden from the compiler's own checks */
@@ -170,6 +171,16 @@ static void test_realloc(void)
     ash_arena_destroy(a);
 }
 
+/* What programs that have a printf of their own do. */
+__attribute__((format(printf, 2, 3))) static char *noted(struct ash_arena *a, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    char *text = ash_arena_vprintf(a, format, args);
+    va_end(args);
+    return text;
+}
+
 static void test_text(void)
 {
     struct ash_arena *a = ash_arena_create(NULL, "text", ASH_ARENA_CONFIG(.first_chunk = 512));
@@ -182,6 +193,8 @@ static void test_text(void)
         wrong += strcmp(ash_arena_printf(a, "%s", ""), "") != 0;
     }
     is_int(wrong, 0, "ash_arena_printf and strdup, at the ends of chunks too");
+    is_str(noted(a, "%d %s, %.1f %s", 3, "arenas", 0.5, "full"), "3 arenas, 0.5 full", "ash_arena_vprintf");
+    is_str(noted(a, "%0500d", 7) + 490, "0000000007", "which takes a new chunk for what does not fit");
     is_int(ash_arena_audit(a), 0, "nothing was written beside the blocks");
     is_str(ash_arena_strndup(a, "abc", 10), "abc", "ash_arena_strndup of less");
     is_str(ash_arena_strndup(a, "abc", 0), "", "of nothing");

@@ -74,7 +74,6 @@ static void test_errors(void)
 {
     struct ash_artcache_key key = key_of("a", "b"), no_content = {NULL, 3, NULL, 0}, no_config = {NULL, 0, NULL, 3};
     struct ash_artifact a;
-    struct ash_artcache_stats small = {.struct_size = 8};
     struct recipe r = {.len = 10, .error = 1};
     struct ash_artcache *c = ash_artcache_create(NULL, NULL);
     is_int(ash_artcache_get_or_build(NULL, &key, build, &r, -1, &a), -EINVAL, "no cache");
@@ -108,7 +107,7 @@ static void test_errors(void)
     is_int(ash_artcache_remove(c, NULL), -EINVAL, "remove: no key");
     is_int(ash_artcache_remove(NULL, &key), -EINVAL, "remove: no cache");
     is_int(ash_artcache_trim(NULL), -EINVAL, "trim: no cache");
-    is_int(ash_artcache_stats(c, &small), -EINVAL, "stats: too small a struct");
+    is_int(ash_artcache_stats(c, NULL), -EINVAL, "stats: nowhere to");
     is_int(ash_artcache_dump(c, -1), -EBADF, "dump: no descriptor");
     is_int(ash_artcache_destroy(c), 0, "destroyed");
     is_int(ash_artcache_destroy(NULL), -EINVAL, "destroy: no cache");

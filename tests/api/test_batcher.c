@@ -16,7 +16,7 @@ enum { MS = 1000000 };
 
 static struct ash_batcher_stats stats(struct ash_batcher *b)
 {
-    struct ash_batcher_stats s = {.struct_size = sizeof s};
+    struct ash_batcher_stats s;
     ash_batcher_stats(b, &s);
     return s;
 }
@@ -266,7 +266,6 @@ static void test_within(void)
 static void test_errors(void)
 {
     struct ash_batcher_config unset = {.struct_size = 0};
-    struct ash_batcher_stats small = {.struct_size = 8};
     errno = 0;
     ok(ash_batcher_create("", NULL) == NULL && errno == EINVAL, "an empty name");
     errno = 0;
@@ -284,7 +283,6 @@ static void test_errors(void)
     is_int((int)ash_batcher_due(NULL), -EINVAL, "due: no batcher");
     is_int(ash_batcher_destroy(NULL), -EINVAL, "destroy: no batcher");
     is_int(ash_batcher_stats(b, NULL), -EINVAL, "stats: nowhere to");
-    is_int(ash_batcher_stats(b, &small), -EINVAL, "stats: too small a struct");
     is_int(ash_batcher_dump(NULL, 1), -EINVAL, "dump: no batcher");
     is_int(ash_batcher_dump(b, -1), -EBADF, "dump: no descriptor");
     int last = -1;

@@ -313,13 +313,8 @@ static void test_dump(void)
 
 static void test_stats(void)
 {
-    struct ash_buf_stats s = {.struct_size = 0};
-    is_int(ash_buf_stats(&s), -EINVAL, "statistics without a size");
     is_int(ash_buf_stats(NULL), -EINVAL, "statistics to nowhere");
-    memset(&s, 0xff, sizeof s);
-    s.struct_size = offsetof(struct ash_buf_stats, releases);
-    is_int(ash_buf_stats(&s), 0, "a program that knows two fields");
-    ok(s.allocs > 0 && s.wraps > 0 && s.releases == UINT64_MAX, "gets two");
+    ok(stats().allocs > 0 && stats().wraps > 0, "blocks and wrapped pieces are counted");
     struct ash_buf b;
     uint64_t bytes = stats().live_bytes;
     ash_buf_alloc(&b, 1000, 0);

@@ -16,14 +16,14 @@ enum { MESSAGES = 2000, SEGMENT = 16384, BODY_MAX = 300, PREFIX = 4, HEADER = 16
 
 static uint64_t copied(void)
 {
-    struct ash_buf_stats s = {.struct_size = sizeof s};
+    struct ash_buf_stats s;
     ash_buf_stats(&s);
     return s.copied_bytes;
 }
 
 static uint64_t live(void)
 {
-    struct ash_buf_stats s = {.struct_size = sizeof s};
+    struct ash_buf_stats s;
     ash_buf_stats(&s);
     return s.live;
 }

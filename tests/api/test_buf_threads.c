@@ -17,7 +17,7 @@ enum { THREADS_MAX = 8, ROUNDS = 300, SLOTS = 64, BLOCK = 4096 };
 
 static struct ash_buf_stats stats(void)
 {
-    struct ash_buf_stats s = {.struct_size = sizeof s};
+    struct ash_buf_stats s;
     ash_buf_stats(&s);
     return s;
 }

@@ -5,6 +5,7 @@
 #include "buses.h"
 #include "ashlar/malloc.h"
 #include "ashlar/stats.h"
+#include "process.h"
 
 /* ---- threads that end ---- */
 
@@ -52,15 +53,6 @@ static void test_lost(void)
 }
 
 /* ---- memory ---- */
-
-static uint64_t allocations(void)
-{
-    uint64_t sum = 0;
-    struct ash_class_stats c = {0};
-    for (unsigned i = 0; ash_stats_class(i, &c) == 0; i++)
-        sum += c.hits + c.misses;
-    return sum;
-}
 
 static void test_no_malloc(void)
 {

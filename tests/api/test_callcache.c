@@ -5,6 +5,7 @@
 #include "ashlar/layers.h"
 #include "ashlar/malloc.h"
 #include "ashlar/stats.h"
+#include "clock.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -12,13 +13,12 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/wait.h>
-#include <time.h>
 
 enum { FIB = 1, OTHER = 2, MIB = 1 << 20 };
 
 static struct ash_callcache_stats stats(struct ash_callcache *c)
 {
-    struct ash_callcache_stats s = {.struct_size = sizeof s};
+    struct ash_callcache_stats s;
     ash_callcache_stats(c, &s);
     return s;
 }
@@ -99,7 +99,6 @@ static void test_create(void)
                                                    ASH_CALLCACHE_CONFIG(.max_bytes = 64 * 1024, .ttl_ns = -1));
     ok(c != NULL, "31 characters, 64 KiB");
     ok(stats(c).max_bytes <= 64 * 1024 && stats(c).max_bytes > 32 * 1024, "the index is part of the bytes");
-    is_int(stats(c).struct_size, sizeof(struct ash_callcache_stats), "struct_size stays");
     is_int(ash_callcache_destroy(c), 0, "destroyed");
     is_int(ash_callcache_destroy(NULL), -EINVAL, "NULL is refused");
 }
@@ -109,7 +108,7 @@ static void test_errors(void)
     struct ash_callcache *c = ash_callcache_create(NULL, NULL);
     uint64_t v = 1;
     size_t n = sizeof v;
-    struct ash_callcache_stats s = {.struct_size = 8};
+    struct ash_callcache_stats s;
     is_int(ash_callcache_get(NULL, 1, &v, 8, &v, &n), -EINVAL, "get: no cache");
     is_int(ash_callcache_get(c, 1, NULL, 8, &v, &n), -EINVAL, "get: no arguments where there are 8 bytes");
     is_int(ash_callcache_get(c, 1, &v, 8, &v, NULL), -EINVAL, "get: no length");
@@ -124,7 +123,6 @@ static void test_errors(void)
     is_int((int)ash_callcache_clear(NULL), -EINVAL, "clear: no cache");
     is_int(ash_callcache_stats(NULL, &s), -EINVAL, "stats: no cache");
     is_int(ash_callcache_stats(c, NULL), -EINVAL, "stats: nowhere to");
-    is_int(ash_callcache_stats(c, &s), -EINVAL, "stats: too small a struct");
     is_int(ash_callcache_dump(NULL, 1), -EINVAL, "dump: no cache");
     is_int(ash_callcache_dump(c, -1), -EBADF, "dump: no descriptor");
     is_int((int)stats(c).puts, 0, "none of it came in");
@@ -229,11 +227,6 @@ static void test_invalidate(void)
     put_u64(c, FIB, 1, 1);
     is_int(get_u64(c, FIB, 1, &v), 0, "and it goes on");
     ash_callcache_destroy(c);
-}
-
-static void sleep_ms(long ms)
-{
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
 }
 
 static void test_ttl(void)

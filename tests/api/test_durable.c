@@ -15,12 +15,13 @@
 #include "wals.h"
 
 #include "ashlar/shard.h"
+#include "clock.h"
+#include "process.h"
 #include "tap.h"
 
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 
 enum { SHARDS = 3, ACCOUNTS = 8, BALANCE = 1000, TRANSFERS = 1 << 17, WAITING = 4096 };
 
@@ -82,13 +83,6 @@ struct witness {
 };
 
 static struct witness *witness;
-
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 static void need(bool good, const char *what)
 {
@@ -272,7 +266,7 @@ static void checkpoint(struct shard *s)
     while (run(s))
         ;
     need(ash_wal_truncate(s->wal, lsn - sizeof s->now - 64) == 0, "truncate"); /* in front of the balances */
-    struct ash_wal_stats st = {.struct_size = sizeof st};
+    struct ash_wal_stats st;
     ash_wal_stats(s->wal, &st);
     witness->truncated += st.removed > 0;
     s->records = 0;
@@ -348,7 +342,7 @@ static void check(void)
         wake();
         open = mails > 0;
         for (unsigned i = 0; i < SHARDS; i++) {
-            struct ash_2pc_stats st = {.struct_size = sizeof st};
+            struct ash_2pc_stats st;
             ash_2pc_stats(shard[i].site, &st);
             open |= st.open + st.voting + st.in_doubt + st.actions > 0;
         }
@@ -388,9 +382,8 @@ static void live(unsigned seed)
 
 int main(void)
 {
-    const char *preload = getenv("LD_PRELOAD"), *set = getenv("ASH_KILLS");
-    bool slow = preload != NULL && strstr(preload, "vgpreload") != NULL;
-    unsigned lives = set != NULL ? (unsigned)atoi(set) : slow ? 2 : 60, killed = 0, seed = 3;
+    const char *set = getenv("ASH_KILLS");
+    unsigned lives = set != NULL ? (unsigned)atoi(set) : under_valgrind() ? 2 : 60, killed = 0, seed = 3;
     wal_in_memory();
     wal_path("");
     witness = mmap(NULL, sizeof *witness, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -401,9 +394,9 @@ int main(void)
         if (child == 0)
             live(i);
         while (i % 4 != 3 && !__atomic_load_n(&witness->ready, __ATOMIC_ACQUIRE) && waitpid(child, &status, WNOHANG) == 0)
-            nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL); /* each fourth may die in its recovery */
+            sleep_ns(100000); /* each fourth may die in its recovery */
         seed = seed * 1103515245 + 12345;
-        nanosleep(&(struct timespec){.tv_nsec = 1000000 + (long)(seed >> 8) % 30000000}, NULL);
+        sleep_ns(1000000 + (long)(seed >> 8) % 30000000);
         kill(child, SIGKILL);
         waitpid(child, &status, 0);
         killed += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;

@@ -2,6 +2,7 @@
  * Snapshot and restore: every mode puts back every byte, on a system that has it and on one that has not (its system
  * calls are then refused by a filter), over growth, forks and many cycles.
  */
+#include "process.h"
 #include "tap.h"
 
 #include <ashlar/heap.h>
@@ -109,17 +110,6 @@ static int is_back(struct world *w, const struct ash_heap_stats *before)
     return memcmp(w->copy, w->p[0], w->span) == 0 && now.live_bytes == before->live_bytes &&
            now.live_blocks == before->live_blocks && now.used_bytes == before->used_bytes &&
            ash_heap_verify(w->heap) == 0;
-}
-
-static long resident_kib(void)
-{
-    long pages[2] = {0, 0};
-    FILE *f = fopen("/proc/self/statm", "r");
-    if (f == NULL || fscanf(f, "%ld %ld", &pages[0], &pages[1]) != 2)
-        pages[1] = 0;
-    if (f != NULL)
-        fclose(f);
-    return pages[1] * (getpagesize() / 1024);
 }
 
 /* Pages of [p, p + n) that are resident. */

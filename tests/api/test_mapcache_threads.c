@@ -30,7 +30,7 @@ static unsigned below(uint64_t *seed, unsigned n)
 
 static struct ash_mapcache_stats stats(void)
 {
-    struct ash_mapcache_stats s = {.struct_size = sizeof s};
+    struct ash_mapcache_stats s;
     ash_mapcache_stats(cache, &s);
     return s;
 }

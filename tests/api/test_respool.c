@@ -143,9 +143,9 @@ static void test_limits(void)
         c[i] = get(pool);
     ok(c[3] != NULL && server.opens == 4, "as many as hard_max are opened");
     is_int(get_status(pool, 0), -ETIMEDOUT, "no more, without a wait");
-    int64_t from = now();
+    int64_t from = now_ns();
     is_int(get_status(pool, 20 * ms), -ETIMEDOUT, "nor with one");
-    ok(now() - from >= 20 * ms, "which takes its time");
+    ok(now_ns() - from >= 20 * ms, "which takes its time");
     is_int(server.opens, 4, "and opens none");
     struct ash_respool_stats st = stats(pool);
     ok(st.misses == 3 && st.hits == 1 && st.timeouts == 2 && st.waits == 1 && st.waiting == 0 && st.wait_ns >= 20000000,
@@ -245,14 +245,14 @@ static void test_check(void)
     c = get(pool);
     is_int(server.checks, 0, "with check_ns, one that was just used is not checked");
     ash_respool_release(pool, c);
-    ash_respool_maintain(pool, now() + 30 * s);
+    ash_respool_maintain(pool, now_ns() + 30 * s);
     is_int(server.checks, 0, "nor by maintenance");
-    ash_respool_maintain(pool, now() + 61 * s);
+    ash_respool_maintain(pool, now_ns() + 61 * s);
     is_int(server.checks, 1, "until the time is over");
-    ash_respool_maintain(pool, now() + 62 * s);
+    ash_respool_maintain(pool, now_ns() + 62 * s);
     is_int(server.checks, 1, "a check is good for as long again");
     c->is_broken = 1;
-    ash_respool_maintain(pool, now() + 130 * s);
+    ash_respool_maintain(pool, now_ns() + 130 * s);
     ok(server.closes == 1 && stats(pool).check_failures == 1, "maintenance closes what is broken");
     end(pool, "check_ns");
 }
@@ -261,7 +261,7 @@ static void test_maintain(void)
 {
     struct ash_respool *pool = make(ASH_RESPOOL_CONFIG(SERVER, .min = 2, .ttl_ns = 100 * s, .idle_ns = 10 * s));
     struct connection *c[5];
-    int64_t began = now();
+    int64_t began = now_ns();
     for (int i = 0; i < 5; i++)
         c[i] = get(pool);
     for (int i = 0; i < 4; i++)

@@ -4,6 +4,7 @@
 #include "ashlar/ring.h"
 
 #include "ashlar/malloc.h"
+#include "clock.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -14,16 +15,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/wait.h>
-#include <time.h>
 
 static const int64_t ms = 1000000, s = 1000000000;
-
-static int64_t now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * s + t.tv_nsec;
-}
 
 static void *number(uintptr_t n)
 {
@@ -213,9 +206,9 @@ static void test_timeout(void)
         struct ash_ring *ring = ash_ring_create(8, kind);
         is_int(ash_ring_wait(ring, 0), -ETIMEDOUT, "empty: no wait");
         is_int((long)stats(ring).sleeps, 0, "no sleep either");
-        int64_t from = now();
+        int64_t from = now_ns();
         is_int(ash_ring_wait(ring, 20 * ms), -ETIMEDOUT, "empty: a wait of 20 ms");
-        int64_t took = now() - from;
+        int64_t took = now_ns() - from;
         ok(took >= 20 * ms && took < 10 * s, "takes that long");
         ok(stats(ring).sleeps >= 1, "asleep");
         void *item = ring;
@@ -260,8 +253,8 @@ static void *wait_once(void *ring)
 
 static void sleepers(struct ash_ring *ring, unsigned n)
 {
-    int64_t until = now() + 20 * s;
-    while (stats(ring).sleeps < n && now() < until)
+    int64_t until = now_ns() + 20 * s;
+    while (stats(ring).sleeps < n && now_ns() < until)
         sched_yield();
 }
 

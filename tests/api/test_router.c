@@ -204,7 +204,7 @@ static void test_arguments(void)
 {
     struct ash_router *r = ash_router_create();
     struct ash_match m;
-    struct ash_router_stats s = {.struct_size = 8};
+    struct ash_router_stats s;
     const char *why = NULL;
     is_int(ash_router_destroy(NULL), -EINVAL, "destroy: no router");
     is_int(ash_router_add(NULL, "/", NULL, &why), -EINVAL, "add: no router");
@@ -227,7 +227,6 @@ static void test_arguments(void)
     is_int(ash_router_walk(NULL, NULL, NULL), -EINVAL, "walk: no router");
     is_int(ash_router_stats(NULL, &s), -EINVAL, "stats: no router");
     is_int(ash_router_stats(r, NULL), -EINVAL, "stats: nowhere to");
-    is_int(ash_router_stats(r, &s), -EINVAL, "stats: too small a struct");
     is_int(ash_router_dump(NULL, 1), -EINVAL, "dump: no router");
     is_int(ash_router_dump(r, -1), -EBADF, "dump: no descriptor");
     is_int(ash_router_print(NULL, 1), -EINVAL, "print: no router");

@@ -4,6 +4,7 @@
  */
 #include "ashlar/layers.h"
 #include "ashlar/stats.h"
+#include "process.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -101,7 +102,7 @@ static struct ash_txn *order(struct ash_txnmgr *bank, const char *message)
 
 static void test_bank(struct ash_exec *exec)
 {
-    struct ash_buf_stats before = {.struct_size = sizeof before}, after = before;
+    struct ash_buf_stats before, after;
     struct ash_txnmgr *bank = ash_txnmgr_create(exec, ASH_TXNMGR_CONFIG(.name = "bank", .store = log_write, .user = &log_writes));
     struct ash_txn *done[8];
     ash_buf_stats(&before);
@@ -215,17 +216,6 @@ static unsigned round_of(struct ash_txnmgr *m, int64_t *sum)
     return good;
 }
 
-/* By valgrind or a sanitizer. */
-static int watched(void)
-{
-#ifdef __SANITIZE_ADDRESS__
-    return 1;
-#else
-    const char *preload = getenv("LD_PRELOAD");
-    return preload != NULL && strstr(preload, "vgpreload") != NULL;
-#endif
-}
-
 static uint64_t blocks_made(void)
 {
     struct ash_stats s = {.struct_size = sizeof s};
@@ -236,13 +226,13 @@ static uint64_t blocks_made(void)
 static void test_steady(void)
 {
     struct ash_txnmgr *m = ash_txnmgr_create(NULL, ASH_TXNMGR_CONFIG(.name = "steady", .keys = 2));
-    struct ash_txnmgr_stats s = {.struct_size = sizeof s};
+    struct ash_txnmgr_stats s;
     int64_t sum = account[ALICE].balance + account[BOB].balance;
     unsigned good = round_of(m, &sum);
     uint64_t before = blocks_made();
     for (int i = 0; i < 50; i++)
         good += round_of(m, &sum);
-    if (watched())
+    if (memory_watched())
         skip("memory is watched: arenas have guards, which are blocks of their own", 1);
     else
         is_int((int)(blocks_made() - before), 0, "10,000 transactions without a malloc");

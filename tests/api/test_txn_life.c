@@ -4,7 +4,10 @@
  */
 #include "ashlar/layers.h"
 #include "ashlar/stats.h"
+#include "clock.h"
+#include "process.h"
 #include "tap.h"
+#include "txns.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -12,7 +15,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 /*
@@ -26,37 +28,6 @@ enum { CHILDREN_START_THREADS = 1 };
 #endif
 
 static int number;
-
-static struct ash_txnmgr_stats stats(struct ash_txnmgr *m)
-{
-    struct ash_txnmgr_stats s = {.struct_size = sizeof s};
-    ash_txnmgr_stats(m, &s);
-    return s;
-}
-
-static int good(struct ash_txn *txn, void *arg)
-{
-    (void)txn;
-    ++*(int *)arg;
-    return 0;
-}
-
-/* Begins, submits and gets one. */
-static struct ash_txn *run(struct ash_txnmgr *m, int (*body)(struct ash_txn *, void *), void *arg)
-{
-    struct ash_txn *t = ash_txn_begin(m), *done;
-    if (t == NULL || ash_txn_submit(t, body, arg) != 0 || ash_txn_poll_wait(m, &done, 1, -1) != 1 || done != t)
-        abort();
-    return t;
-}
-
-static int run_status(struct ash_txnmgr *m, int (*body)(struct ash_txn *, void *), void *arg)
-{
-    struct ash_txn *t = run(m, body, arg);
-    int status = ash_txn_status(t);
-    ash_txn_end(t);
-    return status;
-}
 
 /* ---- the end ---- */
 
@@ -131,17 +102,6 @@ static int misuse(void (*fn)(struct ash_txnmgr *), const char *on_error, char *t
     close(pipes[0]);
     waitpid(pid, &status, 0);
     return status;
-}
-
-/* Valgrind and the address sanitizer themselves report the use of what has ended. */
-static int ended_is_poison(void)
-{
-#ifdef __SANITIZE_ADDRESS__
-    return 1;
-#else
-    const char *preload = getenv("LD_PRELOAD");
-    return preload != NULL && strstr(preload, "vgpreload") != NULL;
-#endif
 }
 
 static void test_ended_twice(void)
@@ -297,35 +257,6 @@ static void test_shown(void)
 
 enum { LIMIT = 1000, WORK_NS = 5000 };
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-enum { FLAT_KIB = 65536 };
-#else
-enum { FLAT_KIB = 2048 };
-#endif
-
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-static long resident_kib(void)
-{
-    long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    if (f == NULL || fscanf(f, "%*d %ld", &pages) != 1)
-        exit(99);
-    fclose(f);
-    return pages * (sysconf(_SC_PAGESIZE) / 1024);
-}
-
-static long flat_kib(void)
-{
-    const char *preload = getenv("LD_PRELOAD");
-    return preload != NULL && strstr(preload, "vgpreload") != NULL ? 65536 : FLAT_KIB;
-}
-
 static int serve(struct ash_txn *txn, void *arg)
 {
     int64_t until = now_ns() + WORK_NS;
@@ -391,7 +322,7 @@ static void test_overload(void)
 int main(void)
 {
     test_shutdown();
-    if (ended_is_poison())
+    if (memory_watched())
         skip("what watches memory reports the use of what has ended", 2);
     else
         test_ended_twice();

@@ -3,13 +3,14 @@
  * in which they come out; nobody who waits is forgotten; what is under way is bounded.
  */
 #include "ashlar/txn.h"
+#include "clock.h"
+#include "process.h"
 #include "tap.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <time.h>
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 enum { SLOWER = 10 };
@@ -19,8 +20,7 @@ enum { SLOWER = 1 };
 
 static unsigned slower(void)
 {
-    const char *preload = getenv("LD_PRELOAD");
-    return preload != NULL && strstr(preload, "vgpreload") != NULL ? 40 : SLOWER;
+    return under_valgrind() ? 40 : SLOWER;
 }
 
 static uint64_t mix(uint64_t a, uint64_t b)
@@ -127,7 +127,7 @@ static void test_oracle(enum ash_txn_way way, unsigned workers, unsigned seeds)
     for (unsigned seed = 1; seed <= seeds / slower(); seed++)
         if (!batch_good(m, seed) && bad++ == 0)
             tap_line("# seed %u", seed);
-    struct ash_txnmgr_stats s = {.struct_size = sizeof s};
+    struct ash_txnmgr_stats s;
     ash_txnmgr_stats(m, &s);
     ok(bad == 0, "%u batches, way %d, %u workers: as one by one (%d in parallel)", seeds / slower(), (int)way, workers,
        (int)s.parallel);
@@ -259,7 +259,7 @@ static void test_waiters(unsigned threads, unsigned limit)
         bad += (uintptr_t)result;
     }
     ok(bad == 0 && counter == threads * each, "%u threads, limit %u: each waits for its own", threads, limit);
-    struct ash_txnmgr_stats s = {.struct_size = sizeof s};
+    struct ash_txnmgr_stats s;
     ash_txnmgr_stats(shared.mgr, &s);
     ok(s.most <= limit && s.in_flight == 0 && s.committed == counter, "no more than the limit were in flight: %d", (int)s.most);
     is_int(ash_txnmgr_destroy(shared.mgr), 0, "the end");
@@ -322,7 +322,7 @@ static void test_wake(void)
         void *n;
         pthread_create(&thread, NULL, poll_one, &done);
         if (i % 4 != 0)
-            nanosleep(&(struct timespec){.tv_nsec = i % 4 * 300000}, NULL);
+            sleep_ns(i % 4 * 300000);
         struct ash_txn *t = ash_txn_begin(shared.mgr);
         ash_txn_writes(t, &key, 1);
         ash_txn_submit(t, add_one, &counter);

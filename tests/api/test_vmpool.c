@@ -74,7 +74,7 @@ static void test_example(void)
         served += s[i].served;
         wrong += s[i].wrong;
     }
-    struct ash_vmpool_stats stats = {.struct_size = sizeof stats};
+    struct ash_vmpool_stats stats;
     ash_vmpool_stats(pool, &stats);
     is_int(served, 2000, "four threads serve 2000 requests");
     is_int(wrong, 0, "each has its own row's value");
@@ -183,7 +183,7 @@ static void test_cycles(const struct engine *e, int count)
             e->run(ash_vm_root(vm), e->spoil, text, sizeof text);
         wrong += ash_vmpool_release(pool, vm, 0) != 0;
     }
-    struct ash_vmpool_stats stats = {.struct_size = sizeof stats};
+    struct ash_vmpool_stats stats;
     ash_vmpool_stats(pool, &stats);
     is_int(wrong, 0, "many cycles, each with the right answer");
     is_int(grown, 0, "none of which finds a heap that has grown");

@@ -1,4 +1,5 @@
 /* Pools of VMs over time: what is idle, memory that ends, threads that end, forks, figures, the switch. */
+#include "process.h"
 #include "tap.h"
 #include "vms.h"
 
@@ -70,16 +71,9 @@ static void test_idle_by_itself(void)
 
 /* ---- memory ---- */
 
-/* Valgrind ends with the address space of what it runs. */
-static int is_under_valgrind(void)
-{
-    const char *preload = getenv("LD_PRELOAD");
-    return preload != NULL && strstr(preload, "vgpreload") != NULL;
-}
-
 static void test_address_space(void)
 {
-    if (is_under_valgrind()) {
+    if (under_valgrind()) { /* which ends with the address space of what it runs */
         skip("it takes the address space that is left", 1);
         return;
     }
@@ -248,7 +242,7 @@ static void test_figures(void)
     struct ash_vmpool *p = ash_vmpool_create("figures", &guest_ops, ASH_VMPOOL_CONFIG(.flags = ASH_VM_STICKY), NULL);
     for (int i = 0; i < 1000; i++)
         ash_vmpool_release(p, acquired(p), 0);
-    struct ash_vmpool_stats s = stats(p), w = {.struct_size = sizeof w}, sum = {.struct_size = 0};
+    struct ash_vmpool_stats s = stats(p), w, sum = {0};
     ok(s.acquires == 1000 && s.hits == 999 && s.own == 999 && s.created == 1, "acquires, hits, own, created");
     ok(s.create.count == 1 && s.create.total_ns > 1000 && s.create.max_ns == s.create.total_ns,
        "a creation is measured");

@@ -6,13 +6,14 @@
  */
 #include "wals.h"
 
+#include "clock.h"
+#include "process.h"
 #include "tap.h"
 
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 
 enum { THREADS = 4 };
 
@@ -88,9 +89,9 @@ static void kill_often(const char *path, unsigned rounds, unsigned seed)
             live(path);
         int status = 0;
         while (!__atomic_load_n(&shared->ready, __ATOMIC_ACQUIRE) && waitpid(child, &status, WNOHANG) == 0)
-            nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+            sleep_ns(100000);
         seed = seed * 1103515245 + 12345;
-        nanosleep(&(struct timespec){.tv_nsec = (long)(seed >> 8) % 15000000}, NULL);
+        sleep_ns((long)(seed >> 8) % 15000000);
         kill(child, SIGKILL);
         waitpid(child, &status, 0);
         died += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
@@ -112,9 +113,8 @@ static void kill_often(const char *path, unsigned rounds, unsigned seed)
 
 int main(void)
 {
-    const char *preload = getenv("LD_PRELOAD"), *set = getenv("ASH_KILLS");
-    bool slow = preload != NULL && strstr(preload, "vgpreload") != NULL;
-    unsigned rounds = set != NULL ? (unsigned)atoi(set) : slow ? 2 : 30;
+    const char *set = getenv("ASH_KILLS");
+    unsigned rounds = set != NULL ? (unsigned)atoi(set) : under_valgrind() ? 2 : 30;
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     kill_often(wal_path("killed"), rounds, 7);
     wal_in_memory();

@@ -6,12 +6,12 @@
 #define ASH_TESTS_VMS_H
 
 #include "ashlar/vm.h"
+#include "clock.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { GUEST_BLOCKS = 64, MS = 1000000 };
@@ -113,7 +113,7 @@ __attribute__((unused)) static int guest_use(struct guest *g)
 
 __attribute__((unused)) static struct ash_vmpool_stats stats(struct ash_vmpool *p)
 {
-    struct ash_vmpool_stats s = {.struct_size = sizeof s};
+    struct ash_vmpool_stats s;
     ash_vmpool_stats(p, &s);
     return s;
 }
@@ -123,18 +123,6 @@ __attribute__((unused)) static struct ash_vm *acquired(struct ash_vmpool *p)
 {
     struct ash_vm *vm = NULL;
     return ash_vmpool_acquire(p, &vm, 0) == 0 ? vm : NULL;
-}
-
-__attribute__((unused)) static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-__attribute__((unused)) static void sleep_ms(long ms)
-{
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * MS}, NULL);
 }
 
 #endif

@@ -20,7 +20,7 @@ extern _Atomic(int) load_grows;
 /* The next number of a sequence whose state is `*s`. */
 unsigned load_draw(unsigned *s);
 
-/* A block of `n` >= 16 bytes that load_check will know; allocated by the call that `how` chooses. */
+/* A block of `n` >= 16 bytes that load_free will know; allocated by the call that `how` chooses. */
 unsigned char *load_make(size_t n, unsigned how);
 
 /* Marks a block anew, after it was resized to `n`. */

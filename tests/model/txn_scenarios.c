@@ -76,7 +76,7 @@ static void steal(void)
         run(&t);
 }
 
-/* The cells of an array of two; the first push makes one of deque_cells. */
+/* The cells of an array of two; the first push would make a larger one. */
 static void setup_deque(unsigned tasks)
 {
     deque_init(&deque);

@@ -4,6 +4,7 @@
  * set that the system reports. ASH_TEST_SECONDS sets the length of the flat runs (2).
  */
 #include "ashlar/ashlar.h"
+#include "process.h"
 #include "tap.h"
 
 #include <fcntl.h>
@@ -14,16 +15,6 @@
 #include <time.h>
 
 enum { PEAK_MIB = 1024, QUEUE = 4096 };
-
-static size_t resident_kib(void)
-{
-    char text[128] = {0};
-    int fd = open("/proc/self/statm", O_RDONLY);
-    if (fd < 0 || read(fd, text, sizeof text - 1) <= 0)
-        abort();
-    close(fd);
-    return strtoul(strchr(text, ' '), NULL, 10) * ((size_t)sysconf(_SC_PAGESIZE) / 1024);
-}
 
 static double now(void)
 {

@@ -124,7 +124,7 @@ static void *sender(void *arg)
 int main(int argc, char **argv)
 {
     pthread_t thread[SENDERS];
-    struct ash_bus_stats s = {.struct_size = sizeof s};
+    struct ash_bus_stats s;
     pool = ash_msgpool_create("messages", NULL);
     bus = ash_bus_create(ASH_BUS_CONFIG(.name = "soak", .workers = 2, .capacity = 512, .dead = note_dead));
     ash_bus_subsystem(bus, "any", ASH_BUS_SUBSYSTEM_CONFIG(.flags = ASH_BUS_UNORDERED));
