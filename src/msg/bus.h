@@ -54,7 +54,8 @@ enum {
     BUS_STOPPED = 2,  /* nothing comes in any more */
     BUS_DROPPING = 4, /* messages become dead letters instead of being handled */
     BUS_ENDING = 8,   /* threads end when they find nothing */
-    BUS_FORKED = 16   /* the rings have the parent's messages; STARTING is set as well */
+    BUS_FORKED = 16,  /* the rings have the parent's messages; STARTING is set as well */
+    BUS_SHUT = 32     /* all lanes are closed: threads end when nothing is pending */
 };
 
 /* What a pattern stands for. */
@@ -180,8 +181,11 @@ bool bus_look(const struct ash_bus *b);
 /* Its thread ends in a handler. */
 ASH_COLD void bus_lost(struct bus_worker *w);
 
-/* Wakes who drains, if anybody: rule 5. */
+/* Wakes who drains, if anybody: rule 5; at the end of all messages, whoever sleeps. */
 void bus_tell_quiet(struct ash_bus *b);
+
+/* All that sleep look again. */
+void bus_wake_all(struct ash_bus *b);
 
 /* ---- buslife.c ---- */
 
