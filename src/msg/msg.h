@@ -56,6 +56,7 @@ _Static_assert(sizeof(struct ash_msg) == ASH_CACHE_LINE, "the line that every me
 struct ash_msgpool {
     struct ash_pool *objects;    /* const, and likewise: */
     size_t room;                 /* for target and body */
+    size_t target_most;          /* bytes in a target */
     uint32_t slots;              /* in a message */
     uint32_t at;                 /* where the target begins */
     uint64_t bytes;              /* in a message */
