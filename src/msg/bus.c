@@ -56,8 +56,8 @@ unsigned bus_place(struct ash_bus *b, const char *name, size_t len)
 ASH_INLINE int bus_route(struct ash_bus *b, const struct ash_msg *m, struct subsystem *guess,
                          struct subsystem **to)
 {
-    size_t len;
-    const char *name = ash_msg_subsystem(m, &len);
+    const char *name = msg_target(m);
+    size_t len = msg_parts(m).subsystem;
     *to = NULL;
     if (ASH_UNLIKELY(len == 0))
         return -EINVAL;

@@ -43,9 +43,9 @@ struct memo {
 /* Routers are given the /path of subsystem://path: what patterns have in common is left out. */
 ASH_INLINE const char *message_path(const struct subsystem *s, const struct ash_msg *m, size_t *len)
 {
-    const char *route = ash_msg_route(m, len);
-    *len -= s->name_len + 2;
-    return route + s->name_len + 2;
+    size_t scheme = s->name_len + 2; /* subsystem:/ */
+    *len = msg_parts(m).end - scheme;
+    return msg_target(m) + scheme;
 }
 
 /* Finds the handler of the message, which becomes the memo's. */
