@@ -386,6 +386,7 @@ static void *wait_main(void *arg)
 {
     struct scene *s = arg;
     s->status = ash_bus_wait(s->bus, 1, -1);
+    atomic_fetch_add(&s->begun, 1);
     return NULL;
 }
 
@@ -405,8 +406,8 @@ static void test_stop_told(void)
         is_int(ash_bus_stop(s.bus, 0), -ETIMEDOUT, "a stop that does not wait for a handler");
         sleep_ns(10 * MS);
         s.go = 1;
-        UNTIL(s.status != 0);
-        is_int(s.status, -ECANCELED, "who waits for messages is told when that returns");
+        UNTIL(s.begun == 2);
+        ok(s.begun == 2 && s.status == -ECANCELED, "who waits for messages is told when that returns");
         is_int(ash_bus_stop(s.bus, -1), 0, "another stop");
         pthread_join(waiter, NULL);
         if (workers == 0)
