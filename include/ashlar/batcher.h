@@ -22,7 +22,7 @@
  *   `arg` and `user` are pointers, of memory that has to stay until `done`. Two calls are the same
  *   when function and key are: the key has to say all that matters of the argument. Times are those
  *   of ticks: a call may wait for as long as one tick more. A flush within a function or `done`
- *   does nothing.
+ *   does nothing. Both must return.
  */
 #ifndef ASHLAR_BATCHER_H
 #define ASHLAR_BATCHER_H

@@ -53,11 +53,12 @@
  * sleep. Memory: a KiB for each subsystem and worker, 16 bytes for each place in a ring.
  *
  * Caveats
- *   A handler must return, or end its thread; it must not leave by longjmp or an exception. One
- *   that waits for room in its own full subsystem, or for a reply that only its own worker could
- *   give, waits until it times out. A worker frees messages of an ordered subsystem up to 16 at a
- *   time, so some are freed a little after their handlers returned. A message is sent once at a
- *   time: whoever has further references to it waits for its handler before sending it again.
+ *   A handler must return, or end its thread; it must not leave by longjmp or an exception. The
+ *   functions of the configuration must return. A handler that waits for room in its own full
+ *   subsystem, or for a reply that only its own worker could give, waits until it times out. A
+ *   worker frees messages of an ordered subsystem up to 16 at a time, so some are freed a little
+ *   after their handlers returned. A message is sent once at a time: whoever has further references
+ *   to it waits for its handler before sending it again.
  */
 #ifndef ASHLAR_BUS_H
 #define ASHLAR_BUS_H

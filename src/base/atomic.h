@@ -8,8 +8,8 @@
  *  2. relaxed: the word carries no other data (counters, hints, marks of a class map that a
  *     pointer's own hand-over already orders). acquire/release: the word publishes other memory.
  *     seq_cst: no access. Where two threads each write a word and then read the other's (the deque
- *     and the parking of txn/), fence_seq_cst stands between: one of them sees what the other
- *     wrote. It publishes nothing.
+ *     of txn/, os/park), fence_seq_cst stands between: one of them sees what the other wrote. It
+ *     publishes nothing.
  *  3. A counter has one writer. counter_add is a relaxed load and store, no locked instruction;
  *     readers merge what all writers hold and may see a count a moment old, never a torn one.
  *  4. Compare-and-swap takes the expected value by address, as C11 does, and is the weak form:

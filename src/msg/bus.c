@@ -7,6 +7,7 @@
 #include "os/os_clock.h"
 
 #include <errno.h>
+#include <string.h>
 
 void bus_cross(struct subsystem *s, enum lane_event event)
 {
@@ -49,8 +50,8 @@ unsigned bus_place(struct ash_bus *b, const char *name, size_t len)
 ASH_INLINE int bus_route(struct ash_bus *b, const struct ash_msg *m, struct subsystem *guess,
                          struct subsystem **to)
 {
-    size_t len;
-    const char *name = ash_msg_subsystem(m, &len);
+    const char *name = msg_target(m);
+    size_t len = msg_parts(m).subsystem;
     *to = NULL;
     if (ASH_UNLIKELY(len == 0))
         return -EINVAL;
@@ -70,6 +71,8 @@ ASH_INLINE void bus_sent(struct ash_bus *b, struct subsystem *s)
 {
     enum lane_event event = lane_cross(&s->lane);
     park_tell(&b->parking);
+    if (ASH_UNLIKELY(load_relaxed(&b->drainers) != 0) && b->workers == 0)
+        bus_tell_quiet(b); /* of a bus without threads they handle messages */
     if (ASH_UNLIKELY(event != LANE_NONE))
         bus_cross(s, event);
 }
@@ -191,11 +194,11 @@ static void groups_sort(struct ash_bus *b, struct groups *g, struct ash_msg **ms
         g->sorted[end[g->to[i]]++] = msgs[i];
 }
 
-/* Sends `n` messages: how many; the others are moved to the front, in their order. */
+/* Sends `n` messages: how many; those are moved to the front, and all keep their order. */
 static unsigned groups_send(struct ash_bus *b, struct groups *g, struct ash_msg **msgs, unsigned n)
 {
     uint16_t end[NOWHERE + 1], begin = 0;
-    unsigned sent = 0, left = 0;
+    unsigned sent = 0, front = 0, left = 0;
     groups_sort(b, g, msgs, n, end);
     g->taken[NOWHERE] = 0;
     for (uint64_t seen = g->seen; seen != 0; seen &= seen - 1) {
@@ -213,10 +216,13 @@ static unsigned groups_send(struct ash_bus *b, struct groups *g, struct ash_msg 
     }
     for (unsigned i = 0; sent < n && i < n; i++) {
         if (g->taken[g->to[i]] == 0)
-            msgs[left++] = msgs[i];
-        else
+            g->sorted[left++] = msgs[i];
+        else {
             g->taken[g->to[i]]--;
+            msgs[front++] = msgs[i];
+        }
     }
+    memcpy(msgs + n - left, g->sorted, left * sizeof *msgs);
     return sent;
 }
 
@@ -233,8 +239,11 @@ ASH_API unsigned ash_bus_send_grouped(struct ash_bus *b, struct ash_msg **msgs, 
         struct ash_msg **part = msgs + sent + left;
         unsigned size = (unsigned)size_min(n - sent - left, GROUPED);
         unsigned k = groups_send(b, &g, part, size);
-        memmove(part + k, part, (size - k) * sizeof *part);
-        memmove(msgs + sent + k, msgs + sent, left * sizeof *msgs);
+        if (left != 0) { /* what was taken goes before those refused so far */
+            memcpy(g.sorted, part, k * sizeof *part);
+            memmove(part + k - left, part - left, left * sizeof *part);
+            memcpy(part - left, g.sorted, k * sizeof *part);
+        }
         sent += k;
         left += size - k;
     }

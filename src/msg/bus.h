@@ -9,7 +9,7 @@
  *     which is in the subsystem, not with the worker: if its thread ends in a handler, whoever
  *     claims the lane next goes on behind the message that was being handled. Of an unordered one
  *     it takes one message, so that a handler that blocks keeps no other message waiting.
- *  3. Workers sleep and are woken as those of an executor (txn/park), a message or a lane given
+ *  3. Workers sleep and are woken as those of an executor (os/park), a message or a lane given
  *     back being the task. Threads of the bus come first in `worker`, then the pollers, which sleep
  *     in ash_bus_wait; the last is the place of a thread that drains a bus without threads.
  *  4. What was sent is the ring's count of pushes, so that sending counts nothing. `delivered` and
@@ -36,7 +36,7 @@
 #include "msg/replies.h"
 #include "os/os_fork.h"
 #include "os/os_lock.h"
-#include "txn/park.h"
+#include "os/park.h"
 #include "vm/shown.h"
 
 #include <pthread.h>
@@ -54,7 +54,8 @@ enum {
     BUS_STOPPED = 2,  /* nothing comes in any more */
     BUS_DROPPING = 4, /* messages become dead letters instead of being handled */
     BUS_ENDING = 8,   /* threads end when they find nothing */
-    BUS_FORKED = 16   /* the rings have the parent's messages; STARTING is set as well */
+    BUS_FORKED = 16,  /* the rings have the parent's messages; STARTING is set as well */
+    BUS_SHUT = 32     /* all lanes are closed: threads end when nothing is pending */
 };
 
 /* What a pattern stands for. */
@@ -177,8 +178,11 @@ bool bus_look(const struct ash_bus *b);
 /* Its thread ends in a handler. */
 ASH_COLD void bus_lost(struct bus_worker *w);
 
-/* Wakes who drains, if anybody: rule 5. */
+/* Wakes who drains, if anybody: rule 5; at the end of all messages, whoever sleeps. */
 void bus_tell_quiet(struct ash_bus *b);
+
+/* All that sleep look again. */
+void bus_wake_all(struct ash_bus *b);
 
 /* ---- buslife.c ---- */
 

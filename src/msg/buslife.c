@@ -66,7 +66,7 @@ static int threads_start(struct ash_bus *b)
 
 static void state_set(struct ash_bus *b, uint32_t bits)
 {
-    or_release(&b->state, bits); /* pairs with worker_search */
+    or_release(&b->state, bits); /* pairs with worker_search and bus_is_over */
 }
 
 void bus_replace(struct bus_worker *w)
@@ -81,26 +81,24 @@ void bus_replace(struct bus_worker *w)
     os_unlock(&b->lock);
 }
 
-/* All that sleep look again. */
-static void wake_all(struct ash_bus *b)
-{
-    fence_seq_cst(); /* the state; before the bits are read; pairs with park_enter */
-    while (park_wake(&b->parking))
-        ;
-}
-
-/* Under the lock no thread is replaced after ENDING; those there are are joined without it. */
+/*
+ * Under the lock no thread is replaced after ENDING; those there are are joined without it, each by
+ * one of the callers.
+ */
 static void threads_stop(struct ash_bus *b)
 {
     os_lock(&b->lock);
     state_set(b, BUS_ENDING);
     os_unlock(&b->lock);
-    wake_all(b);
+    bus_wake_all(b);
     for (unsigned i = 0; i < b->workers; i++) {
         struct bus_worker *w = &b->worker[i];
-        if (w->started)
-            pthread_join(w->thread, NULL);
+        os_lock(&b->lock);
+        bool mine = w->started;
         w->started = false;
+        os_unlock(&b->lock);
+        if (mine)
+            pthread_join(w->thread, NULL);
     }
 }
 
@@ -234,12 +232,15 @@ static void subsystem_free(struct subsystem *s)
     ash_free(s);
 }
 
-static struct subsystem *subsystem_make(struct ash_bus *b, const char *name, size_t len,
-                                        const struct ash_bus_subsystem_config *config)
+/* One that is not there, for subsystem_add: 0 or an error. Under the lock. */
+static int subsystem_make(struct ash_bus *b, const char *name, size_t len,
+                          const struct ash_bus_subsystem_config *config, struct subsystem **made)
 {
+    if (load_relaxed(&b->subsystems) == ASH_BUS_SUBSYSTEMS)
+        return -ENOSPC;
     struct subsystem *s = lines(sizeof *s);
     if (s == NULL)
-        return NULL;
+        return -ENOMEM;
     s->bus = b;
     s->name_len = len;
     memcpy(s->name, name, len);
@@ -249,28 +250,23 @@ static struct subsystem *subsystem_make(struct ash_bus *b, const char *name, siz
     s->lane.low = config->low;
     s->lane.ring = ash_ring_create(config->capacity != 0 ? config->capacity : b->capacity,
                                    s->lane.ordered ? ASH_MPSC : ASH_MPMC);
-    if (s->router != NULL && s->lane.ring != NULL)
-        return s;
-    subsystem_free(s);
-    return NULL;
+    if (s->router == NULL || s->lane.ring == NULL) {
+        subsystem_free(s);
+        return -ENOMEM;
+    }
+    *made = s;
+    return 0;
 }
 
-/* Adds one that is not there: 0 or an error. Under the lock. */
-static int subsystem_add(struct ash_bus *b, const char *name, size_t len,
-                         const struct ash_bus_subsystem_config *config)
+/* From now on it is found. Under the lock. */
+static void subsystem_add(struct ash_bus *b, struct subsystem *s)
 {
-    unsigned n = load_relaxed(&b->subsystems);
-    if (n == ASH_BUS_SUBSYSTEMS)
-        return -ENOSPC;
-    struct subsystem *s = subsystem_make(b, name, len, config);
-    if (s == NULL)
-        return -ENOMEM;
-    s->index = n;
+    s->index = load_relaxed(&b->subsystems);
     s->shown = bus_show_subsystem(s);
-    b->subsystem[n] = s;
-    store_release(&b->subsystems, n + 1);                 /* it; pairs with worker_take, bus_look */
-    store_release(&b->table[bus_place(b, name, len)], s); /* likewise; with subsystem_find */
-    return 0;
+    b->subsystem[s->index] = s;
+    store_release(&b->subsystems, s->index + 1); /* it; pairs with worker_take, bus_look */
+    /* likewise; pairs with subsystem_find */
+    store_release(&b->table[bus_place(b, s->name, s->name_len)], s);
 }
 
 /* Takes the lock, unless the bus is stopped. */
@@ -299,22 +295,24 @@ ASH_API int ash_bus_subsystem(struct ash_bus *b, const char *name,
     int status = bus_change(b);
     if (status != 0)
         return status;
-    status = bus_find(b, name, len) != NULL ? -EEXIST : subsystem_add(b, name, len, &read);
+    struct subsystem *made;
+    status = bus_find(b, name, len) != NULL ? -EEXIST : subsystem_make(b, name, len, &read, &made);
+    if (status == 0)
+        subsystem_add(b, made);
     os_unlock(&b->lock);
     return status;
 }
 
-/* Under the lock. A subsystem that was made for the pattern stays without it if that is refused. */
+/* Under the lock. A subsystem that is made for the pattern is added when that is good. */
 static int handler_add(struct ash_bus *b, struct handler *h, size_t len)
 {
-    struct subsystem *s = bus_find(b, h->pattern, len);
-    int status = 0;
-    if (s == NULL) {
-        status = subsystem_add(b, h->pattern, len, &(struct ash_bus_subsystem_config){0});
-        if (status != 0)
-            return status;
-        s = bus_find(b, h->pattern, len);
-    }
+    static const struct ash_bus_subsystem_config defaults;
+    struct subsystem *s = bus_find(b, h->pattern, len), *made = NULL;
+    int status = s != NULL ? 0 : subsystem_make(b, h->pattern, len, &defaults, &made);
+    if (status != 0)
+        return status;
+    if (s == NULL)
+        s = made;
     status = ash_router_add(s->router, h->pattern + len + 2, h, NULL);
     if (status == 0) {
         h->next = s->handlers;
@@ -322,6 +320,10 @@ static int handler_add(struct ash_bus *b, struct handler *h, size_t len)
         counter_add(&s->patterns, 1);
         store_release(&s->changed, 1); /* the pattern; pairs with batch_handle */
     }
+    if (made != NULL && status == 0)
+        subsystem_add(b, made);
+    else if (made != NULL)
+        subsystem_free(made);
     return status;
 }
 
@@ -436,15 +438,39 @@ ASH_API struct ash_bus *ash_bus_create(const struct ash_bus_config *config)
 
 /* ---- end ---- */
 
-/* Handles what is there in the place that is meant for it; it may be another thread's already. */
-static void drain_work(struct ash_bus *b, int64_t until)
+/* Handles what is there in the place that is meant for it; false: another thread has that. */
+static bool drain_work(struct ash_bus *b, int64_t until)
 {
     struct bus_worker *w = &b->worker[bus_places(b) - 1];
     if (!place_enter(w))
-        return;
+        return false;
     while (place_work(w, BUS_BATCH) != 0 && (until < 0 || (int64_t)os_clock_ns() < until))
         ;
     place_leave(w);
+    return true;
+}
+
+/*
+ * Sleeps until somebody may have handled the last message: 0; -EAGAIN: the caller looks again;
+ * -ETIMEDOUT. Who had the place that drains (`works`) goes on with what was sent since it looked;
+ * what is sent while it sleeps wakes it (bus_sent). No handler runs in here: one may fork, or end
+ * the thread, and the count of drainers would be wrong.
+ */
+static int drain_wait(struct ash_bus *b, bool works, int64_t until)
+{
+    int status = -EAGAIN;
+    add_relaxed(&b->drainers, 1);
+    fence_seq_cst();                          /* counted; pairs with bus_tell_quiet */
+    uint32_t quiet = load_acquire(&b->quiet); /* pairs with bus_tell_quiet */
+    int64_t left = until < 0 ? -1 : until - (int64_t)os_clock_ns();
+    if (bus_pending(b) == 0)
+        status = 0;
+    else if (until >= 0 && left <= 0)
+        status = -ETIMEDOUT;
+    else if (!works || !bus_look(b))
+        os_wait(&b->quiet, quiet, left);
+    sub_relaxed(&b->drainers, 1);
+    return status;
 }
 
 ASH_API int ash_bus_drain(struct ash_bus *b, int64_t timeout_ns)
@@ -456,21 +482,8 @@ ASH_API int ash_bus_drain(struct ash_bus *b, int64_t timeout_ns)
         return -EDEADLK;
     bus_use(b);
     int64_t until = os_until(timeout_ns);
-    add_relaxed(&b->drainers, 1);
-    while (status == -EAGAIN) {
-        fence_seq_cst();                          /* counted; pairs with bus_tell_quiet */
-        uint32_t quiet = load_acquire(&b->quiet); /* pairs with bus_tell_quiet */
-        if (b->workers == 0)
-            drain_work(b, until);
-        int64_t left = os_left(until);
-        if (bus_pending(b) == 0)
-            status = 0;
-        else if (left == 0)
-            status = -ETIMEDOUT;
-        else
-            os_wait(&b->quiet, quiet, left);
-    }
-    sub_relaxed(&b->drainers, 1);
+    while (status == -EAGAIN)
+        status = drain_wait(b, b->workers == 0 && drain_work(b, until), until);
     bus_tell_quiet(b); /* another who drains may have found its place taken */
     return status;
 }
@@ -486,8 +499,9 @@ ASH_API int ash_bus_stop(struct ash_bus *b, int64_t timeout_ns)
     state_set(b, BUS_STOPPED);
     for (unsigned i = 0; i < load_relaxed(&b->subsystems); i++)
         lane_close(&b->subsystem[i]->lane);
+    state_set(b, BUS_SHUT);
     os_unlock(&b->lock);
-    wake_all(b);
+    bus_wake_all(b);
     int status = timeout_ns == 0 ? -ETIMEDOUT : ash_bus_drain(b, timeout_ns);
     if (status == -ETIMEDOUT) {
         state_set(b, BUS_DROPPING);

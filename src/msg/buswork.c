@@ -43,9 +43,9 @@ struct memo {
 /* Routers are given the /path of subsystem://path: what patterns have in common is left out. */
 ASH_INLINE const char *message_path(const struct subsystem *s, const struct ash_msg *m, size_t *len)
 {
-    const char *route = ash_msg_route(m, len);
-    *len -= s->name_len + 2;
-    return route + s->name_len + 2;
+    size_t scheme = s->name_len + 2; /* subsystem:/ */
+    *len = msg_parts(m).end - scheme;
+    return msg_target(m) + scheme;
 }
 
 /* Finds the handler of the message, which becomes the memo's. */
@@ -100,31 +100,35 @@ static void batch_settle(struct subsystem *s, struct batch *batch)
     }
 }
 
-/* A dead letter instead of the next one. */
-static ASH_COLD void batch_dead(struct subsystem *s, struct batch *batch,
-                                enum ash_bus_reason reason)
+/* What ran last, for the program, forked: this is the child. */
+ASH_INLINE bool worker_forked(const struct bus_worker *w)
 {
+    return load_relaxed(&w->bus->generation) != w->generation;
+}
+
+/* A dead letter instead of the next one. */
+static ASH_COLD void batch_dead(struct bus_worker *w, enum ash_bus_reason reason)
+{
+    struct subsystem *s = w->subsystem;
+    struct batch *batch = w->batch;
     batch_settle(s, batch);
     struct ash_msg *m = batch->msg[batch->at];
     uint64_t id = m->id;
     batch->freed = ++batch->at;
     bus_dead(s->bus, m, reason);
+    if (ASH_UNLIKELY(worker_forked(w)))
+        return; /* in the parent it is counted */
     subsystem_count(s, &s->dead, 1);
     replies_answer(&s->bus->replies, id, NULL); /* who asks finds it counted */
 }
 
-/* In a child that its handler forked: all that the worker has in hand is the parent's. */
+/* In that child all that the worker has in hand is the parent's. */
 static ASH_COLD void batch_disown(struct bus_worker *w)
 {
     struct batch *batch = w->batch;
     msgs_free(batch->msg + batch->freed, batch->count - batch->freed);
     batch->at = batch->freed = batch->count;
     w->generation = load_relaxed(&w->bus->generation);
-}
-
-ASH_INLINE bool worker_forked(const struct bus_worker *w)
-{
-    return load_relaxed(&w->bus->generation) != w->generation;
 }
 
 /* Whether the next message is not to be handled, and why. */
@@ -167,26 +171,26 @@ static unsigned batch_handle(struct bus_worker *w, unsigned max)
     enum ash_bus_reason reason;
     unsigned n = 0;
     memo.msg = NULL;
-    for (; n < max && batch->at < batch->count; n++) {
+    for (; n < max && batch->at < batch->count && !worker_forked(w); n++) {
         struct ash_msg *m = batch->msg[batch->at];
         batch_fetch(batch);
         if (ASH_UNLIKELY(message_refuse(s, &memo, m, &reason))) {
-            batch_dead(s, batch, reason);
+            batch_dead(w, reason);
             memo.msg = NULL;
             continue;
         }
         w->msg = m;
         memo.handler->fn(m, &memo.match, memo.match.handler);
         w->msg = NULL;
-        if (ASH_UNLIKELY(worker_forked(w))) {
-            batch_disown(w);
+        if (ASH_UNLIKELY(worker_forked(w)))
             break;
-        }
         if (++batch->at - batch->freed == BUS_FREED) {
             batch_settle(s, batch);
             memo.msg = NULL;
         }
     }
+    if (ASH_UNLIKELY(worker_forked(w)))
+        batch_disown(w);
     batch_settle(s, batch);
     return n;
 }
@@ -289,7 +293,7 @@ void bus_lost(struct bus_worker *w)
         if (worker_forked(w))
             batch_disown(w);
         else if (w->msg != NULL)
-            batch_dead(s, w->batch, ASH_BUS_LOST);
+            batch_dead(w, ASH_BUS_LOST);
         w->msg = NULL;
         lane_leave(w);
     }
@@ -310,13 +314,29 @@ bool bus_look(const struct ash_bus *b)
     return false;
 }
 
+/* Nothing is pending, and nothing will be. */
+static bool bus_is_over(const struct ash_bus *b)
+{
+    /* acquire: the lanes are closed; pairs with ash_bus_stop */
+    return (load_acquire(&b->state) & BUS_SHUT) != 0 && bus_pending(b) == 0;
+}
+
+void bus_wake_all(struct ash_bus *b)
+{
+    fence_seq_cst(); /* the state; before the bits are read; pairs with park_enter */
+    while (park_wake(&b->parking))
+        ;
+}
+
 void bus_tell_quiet(struct ash_bus *b)
 {
-    fence_seq_cst(); /* what was handled is counted; pairs with ash_bus_drain */
+    fence_seq_cst(); /* what was handled is counted; pairs with drain_wait and park_enter */
     if (load_relaxed(&b->drainers) != 0) {
         add_release(&b->quiet, 1);
         os_wake(&b->quiet, UINT_MAX);
     }
+    if (ASH_UNLIKELY(bus_is_over(b)))
+        bus_wake_all(b);
 }
 
 /* It searches no more; another is woken if there is something else to be had. */
@@ -343,9 +363,11 @@ static bool worker_search(struct bus_worker *w)
         park_enter(&b->parking, w->index);
         if (bus_look(b)) {
             park_leave(&b->parking, w->index);
-        } else if ((load_acquire(&b->state) & BUS_ENDING) != 0) { /* pairs with threads_stop */
+        } else if ((load_acquire(&b->state) & BUS_ENDING) != 0 || /* pairs with threads_stop */
+                   bus_is_over(b)) {
             park_leave(&b->parking, w->index);
             sub_relaxed(&b->parking.searching, 1);
+            bus_tell_quiet(b);
             return false;
         } else {
             bus_tell_quiet(b);
@@ -448,7 +470,7 @@ ASH_API int ash_bus_wait(struct ash_bus *b, unsigned worker, int64_t timeout_ns)
         park_enter(&b->parking, w->index);
         if (bus_look(b))
             status = 0;
-        else if ((load_relaxed(&b->state) & BUS_STOPPED) != 0 && bus_pending(b) == 0)
+        else if (bus_is_over(b))
             status = -ECANCELED;
         else if (!in_time)
             status = -ETIMEDOUT;

@@ -7,7 +7,7 @@
  * lane, and `rest` says so.
  *  1. A worker takes a lane that is open: there is an item or a rest, and nobody has claimed it.
  *  2. It gives it back by 0, passes a fence, and looks once more whether the lane is open. If so,
- *     others are to be told, as of an item that was just pushed (txn/park).
+ *     others are to be told, as of an item that was just pushed (os/park).
  *  3. Whoever sleeps has passed a fence and then found no lane open; whoever pushes has passed one
  *     and then read who sleeps.
  * No item stays where nobody looks at it: let P push to a lane that W has claimed, and S be about

@@ -29,29 +29,38 @@ ASH_INLINE uint64_t id_take(void)
     return id;
 }
 
-/* memcpy, of few bytes mostly: two copies that overlap instead of a call. */
+enum { COPY_NEAR = 64 }; /* bytes up to which there is no call */
+
+/* `n` bytes, from `half` to twice as many, as two copies that overlap; `half` is a constant. */
+ASH_INLINE void copy_ends(char *to, const char *from, size_t n, size_t half)
+{
+    struct chunk16 {
+        uint64_t word[2];
+    } head, tail;
+    memcpy(&head, from, half);
+    memcpy(&tail, from + n - half, half);
+    memcpy(to, &head, half);
+    memcpy(to + n - half, &tail, half);
+}
+
+/* memcpy, without a call where there are few bytes. */
 ASH_INLINE void copy_bytes(char *to, const char *from, size_t n)
 {
-    struct chunk32 {
-        uint64_t word[4];
-    } head, tail;
-    if (n > 64 || n < 8)
+    if (n > COPY_NEAR)
         memcpy(to, from, n);
-    else if (n >= 32) {
-        memcpy(&head, from, 32);
-        memcpy(&tail, from + n - 32, 32);
-        memcpy(to, &head, 32);
-        memcpy(to + n - 32, &tail, 32);
-    } else if (n >= 16) {
-        memcpy(&head, from, 16);
-        memcpy(&tail, from + n - 16, 16);
-        memcpy(to, &head, 16);
-        memcpy(to + n - 16, &tail, 16);
-    } else {
-        memcpy(&head, from, 8);
-        memcpy(&tail, from + n - 8, 8);
-        memcpy(to, &head, 8);
-        memcpy(to + n - 8, &tail, 8);
+    else if (n > 32) {
+        copy_ends(to, from, 32, 16);
+        copy_ends(to + n - 32, from + n - 32, 32, 16);
+    } else if (n >= 16)
+        copy_ends(to, from, n, 16);
+    else if (n >= 8)
+        copy_ends(to, from, n, 8);
+    else if (n >= 4)
+        copy_ends(to, from, n, 4);
+    else if (n != 0) {
+        to[0] = from[0];
+        to[n / 2] = from[n / 2];
+        to[n - 1] = from[n - 1];
     }
 }
 
@@ -62,9 +71,7 @@ ASH_INLINE int message_refuse(const struct ash_msgpool *pool, const char *path, 
 {
     if (path == NULL && path_len > 0)
         return -EINVAL;
-    return path_len > pool->room - sizeof(struct ash_buf) || path_len > ASH_MSG_TARGET
-               ? -ENAMETOOLONG
-               : 0;
+    return path_len > pool->target_most ? -ENAMETOOLONG : 0;
 }
 
 /* Makes room for a body behind a target of that length; `buf` is the one it needs, if any. */
@@ -127,8 +134,9 @@ static ASH_NOINLINE struct ash_msg *message_new_external(struct ash_msgpool *poo
     return m;
 }
 
-ASH_API struct ash_msg *ash_msg_new(struct ash_msgpool *pool, const char *path, size_t path_len,
-                                    const void *body, size_t body_len)
+static ASH_NOINLINE struct ash_msg *message_new_slow(struct ash_msgpool *pool, const char *path,
+                                                     size_t path_len, const void *body,
+                                                     size_t body_len)
 {
     int status = pool == NULL ? -EINVAL : message_refuse(pool, path, path_len);
     if (ASH_UNLIKELY(status != 0)) {
@@ -143,6 +151,41 @@ ASH_API struct ash_msg *ash_msg_new(struct ash_msgpool *pool, const char *path, 
     message_fill(pool, m, path, path_len, body, body_len, NULL);
     store_relaxed(&m->refs, 1);
     return m;
+}
+
+/* A message that the thread has already; NULL: that is to be asked of the pool. */
+#ifdef ASH_POOL_INLINE
+ASH_INLINE struct ash_msg *message_near(struct ash_msgpool *pool)
+{
+    struct ash_pool_cache *cache = ash_pool_cache_self(pool->objects);
+    uint64_t word = ash_pool_cache_word(cache);
+    return (uint16_t)word == 0 ? NULL : ash_pool_cache_pop(cache, word);
+}
+#else
+ASH_INLINE struct ash_msg *message_near(struct ash_msgpool *pool)
+{
+    (void)pool;
+    return NULL;
+}
+#endif
+
+/*
+ * The short way, for what is copied without a call: with no call but those at its end it needs no
+ * registers saved, which were 3 of 14 ns.
+ */
+ASH_API struct ash_msg *ash_msg_new(struct ash_msgpool *pool, const char *path, size_t path_len,
+                                    const void *body, size_t body_len)
+{
+    struct ash_msg *m;
+    if (ASH_LIKELY(pool != NULL && path != NULL && path_len <= COPY_NEAR &&
+                   body_len <= COPY_NEAR) &&
+        ASH_LIKELY(path_len <= pool->target_most && body_fits(pool, path_len, body_len)) &&
+        ASH_LIKELY((m = message_near(pool)) != NULL)) {
+        message_fill(pool, m, path, path_len, body, body_len, NULL);
+        store_relaxed(&m->refs, 1);
+        return m;
+    }
+    return message_new_slow(pool, path, path_len, body, body_len);
 }
 
 ASH_API int ash_msg_reset(struct ash_msg *m, const char *path, size_t path_len, const void *body,
@@ -189,11 +232,6 @@ ASH_API void ash_msg_ref(struct ash_msg *m)
         fatal("reference to a freed message %p", (void *)m);
 }
 
-static ASH_NOINLINE void message_drop_buf(struct ash_msg *m)
-{
-    ash_buf_drop(msg_buf(m));
-}
-
 /* Gives a reference up; true: it was the last, and the message is to go back. */
 ASH_INLINE bool message_unref(struct ash_msg *m)
 {
@@ -207,14 +245,27 @@ ASH_INLINE bool message_unref(struct ash_msg *m)
     } else
         store_relaxed(&m->refs, 0);
     if (ASH_UNLIKELY(m->external))
-        message_drop_buf(m);
+        ash_buf_drop(msg_buf(m));
     return true;
+}
+
+static ASH_NOINLINE void message_free_slow(struct ash_msg *m)
+{
+    if (message_unref(m))
+        ash_pool_put(m->pool->objects, m);
 }
 
 ASH_API void ash_msg_free(struct ash_msg *m)
 {
-    if (ASH_LIKELY(m != NULL) && ASH_LIKELY(message_unref(m)))
-        ash_pool_put(m->pool->objects, m);
+    if (ASH_UNLIKELY(m == NULL))
+        return;
+    /* acquire: as of message_unref */
+    if (ASH_UNLIKELY(load_acquire(&m->refs) != 1 || m->external)) {
+        message_free_slow(m);
+        return;
+    }
+    store_relaxed(&m->refs, 0);
+    ash_pool_put(m->pool->objects, m);
 }
 
 enum { FREED_TOGETHER = 16 };

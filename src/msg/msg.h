@@ -56,6 +56,7 @@ _Static_assert(sizeof(struct ash_msg) == ASH_CACHE_LINE, "the line that every me
 struct ash_msgpool {
     struct ash_pool *objects;    /* const, and likewise: */
     size_t room;                 /* for target and body */
+    size_t target_most;          /* bytes in a target */
     uint32_t slots;              /* in a message */
     uint32_t at;                 /* where the target begins */
     uint64_t bytes;              /* in a message */
@@ -76,6 +77,29 @@ ASH_INLINE char *msg_target(const struct ash_msg *m)
 ASH_INLINE struct ash_buf *msg_buf(const struct ash_msg *m)
 {
     return (struct ash_buf *)(void *)(msg_target(m) + m->pool->room) - 1;
+}
+
+/* ---- the parts of the target, found when the first is asked for ---- */
+
+/* Offsets in the target. */
+struct msg_parts {
+    size_t subsystem; /* its end */
+    size_t path;
+    size_t end; /* of the path; behind it, if there is more, a question mark */
+};
+
+/* As ash_msg.parts has them. */
+uint64_t msg_parts_find(const char *target, size_t len);
+
+/* What a store of another thread says is what this one would find. */
+ASH_INLINE struct msg_parts msg_parts(const struct ash_msg *m)
+{
+    uint64_t parts = load_relaxed(&m->parts);
+    if (ASH_UNLIKELY(parts == 0)) {
+        parts = msg_parts_find(msg_target(m), m->target_len);
+        store_relaxed(&((struct ash_msg *)(uintptr_t)m)->parts, parts);
+    }
+    return (struct msg_parts){parts & 0xffff, parts >> 16 & 0xffff, parts >> 32 & 0xffff};
 }
 
 #endif

@@ -73,6 +73,7 @@ ASH_API struct ash_msgpool *ash_msgpool_create(const char *name,
     pool->at = (uint32_t)(sizeof(struct ash_msg) + read.slots * sizeof(struct msg_slot));
     pool->bytes = align_up(pool->at + read.room, ASH_CACHE_LINE);
     pool->room = pool->bytes - pool->at;
+    pool->target_most = size_min(pool->room - sizeof(struct ash_buf), ASH_MSG_TARGET);
     pool->objects = ash_pool_create(
         name, ASH_POOL_CONFIG(.obj_size = pool->bytes, .prealloc = read.prealloc,
                               .capacity = read.capacity, .ctor = message_construct, .user = pool));

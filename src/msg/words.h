@@ -6,7 +6,10 @@
 #define ASH_WORDS_H
 
 #include "base/base.h"
+#include "base/bits.h"
 #include "base/hash.h"
+
+#include <string.h>
 
 #if defined(__SSE2__)
 #include <emmintrin.h>
@@ -66,44 +69,62 @@ ASH_INLINE bool text_equal(const char *text, const char *own, size_t n, bool fol
     }
 }
 
-/* ---- slashes: bit i is set where byte i is one ---- */
+/* ---- where a byte is: bit i is set where byte i of the text is `c` ---- */
 
 #if defined(__SSE2__)
 
-ASH_INLINE uint64_t slashes_of(__m128i text)
+ASH_INLINE uint64_t bytes_of(__m128i text, char c)
 {
-    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(text, _mm_set1_epi8('/')));
+    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(text, _mm_set1_epi8(c)));
 }
 
-ASH_INLINE uint64_t slashes_16(const char *p)
+ASH_INLINE uint64_t bytes_16(const char *p, char c)
 {
-    return slashes_of(_mm_loadu_si128((const __m128i *)(const void *)p));
+    return bytes_of(_mm_loadu_si128((const __m128i *)(const void *)p), c);
 }
 
 ASH_INLINE uint64_t slashes_words(uint64_t low, uint64_t high)
 {
-    return slashes_of(_mm_set_epi64x((long long)high, (long long)low));
+    return bytes_of(_mm_set_epi64x((long long)high, (long long)low), '/');
 }
 
 #else
 
-ASH_INLINE uint64_t slashes_8(uint64_t w)
+ASH_INLINE uint64_t bytes_8(uint64_t w, char c)
 {
-    uint64_t x = w ^ '/' * WORD_ONES; /* zero where there is one */
+    uint64_t x = w ^ (uint8_t)c * WORD_ONES; /* zero where there is one */
     uint64_t none = ((x & 0x7f * WORD_ONES) + 0x7f * WORD_ONES) | x;
     return ((~none & 0x80 * WORD_ONES) >> 7) * 0x0102040810204080u >> 56;
 }
 
-ASH_INLINE uint64_t slashes_words(uint64_t low, uint64_t high)
+ASH_INLINE uint64_t bytes_16(const char *p, char c)
 {
-    return slashes_8(low) | slashes_8(high) << 8;
+    return bytes_8(word_at(p), c) | bytes_8(word_at(p + 8), c) << 8;
 }
 
-ASH_INLINE uint64_t slashes_16(const char *p)
+ASH_INLINE uint64_t slashes_words(uint64_t low, uint64_t high)
 {
-    return slashes_words(word_at(p), word_at(p + 8));
+    return bytes_8(low, '/') | bytes_8(high, '/') << 8;
 }
 
 #endif
+
+ASH_INLINE uint64_t slashes_16(const char *p)
+{
+    return bytes_16(p, '/');
+}
+
+/* The place of the first `c`, `n` if there is none; for texts of 16 to 64 bytes without a call. */
+ASH_INLINE size_t text_find(const char *p, size_t n, char c)
+{
+    if (n < 16 || n > 64) {
+        const char *at = memchr(p, c, n);
+        return at != NULL ? (size_t)(at - p) : n;
+    }
+    uint64_t found = bytes_16(p, c) | bytes_16(p + n - 16, c) << (n - 16);
+    if (n > 32)
+        found |= bytes_16(p + 16, c) << 16 | bytes_16(p + n - 32, c) << (n - 32);
+    return found != 0 ? bits_lowest(found) : n;
+}
 
 #endif

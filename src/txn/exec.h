@@ -4,7 +4,7 @@
  *  1. A task spawned by a task goes to the deque of the thread that runs it; one spawned from
  *     outside through `inject`. Both are told to `parking`.
  *  2. A worker runs what its deque has, newest first; then it searches `inject` and the deques of
- *     all others from a random one on; then it parks (txn/park). Once in INJECT_TURN tasks it looks
+ *     all others from a random one on; then it parks (os/park). Once in INJECT_TURN tasks it looks
  *     at `inject` first, so that those from outside are not kept waiting by one that never ends.
  *  3. A thread that waits (join, drain, for) runs tasks meanwhile. From outside it takes the place
  *     of a guest for that, a worker without a thread; without a free place it waits only. It sleeps
@@ -29,7 +29,7 @@
 #include "os/os_fork.h"
 #include "os/os_lock.h"
 #include "txn/inject.h"
-#include "txn/park.h"
+#include "os/park.h"
 
 #include <pthread.h>
 

@@ -6,7 +6,7 @@
  * Each cell has a turn: 2 * round is free, 2 * round + 1 full. A push claims the position `tail` by
  * a compare-and-swap, writes the task, turns the cell full; a pop does the same with `head`. Nobody
  * waits for another: a producer stopped in the middle hides its task and those behind it until it
- * goes on, and announces them then (txn/park).
+ * goes on, and announces them then (os/park).
  */
 #ifndef ASH_INJECT_H
 #define ASH_INJECT_H

@@ -80,6 +80,9 @@ static void test_patterns(void)
     is_int(ash_bus_on(s.bus, "a://c", NULL, &s), -EINVAL, "no function");
     is_int(ash_bus_on(NULL, "a://c", pass, &s), -EINVAL, "no bus");
     is_int((int)subsystem_stats(s.bus, "a").handlers, 3, "three were added");
+    is_int(ash_bus_on(s.bus, "new://{", pass, &s), -EILSEQ, "a bad pattern of a subsystem that is not there");
+    is_int(send(&s, "new://x"), -ENOENT, "adds none");
+    is_int(ash_bus_subsystem(s.bus, "new", NULL), 0, "which may be added still");
     static const char *const fit[] = {"a://b/1", "a://", "a://x/y/z/", "a://x/y/z/z?q"};
     static const char *const unfit[] = {"a://b/", "a://x", "a://x/y"};
     for (unsigned i = 0; i < 4; i++)
@@ -162,10 +165,23 @@ static void check_rest(struct ash_msg **m, unsigned from, unsigned n, const int 
     is_int(wrong, 0, what);
 }
 
+/* That every message of `was` is in `m`, once: a program that has further references finds them there. */
+static int missing(struct ash_msg **m, struct ash_msg **was, unsigned n)
+{
+    int none = 0;
+    for (unsigned i = 0; i < n; i++) {
+        unsigned found = 0;
+        for (unsigned k = 0; k < n; k++)
+            found += m[k] == was[i];
+        none += found != 1;
+    }
+    return none;
+}
+
 static void test_many(void)
 {
     static const char *const targets[] = {"a://x", "a://x", "b://x", "a://x", "c://x", "b://x", "a://x", "/", "a://x"};
-    struct ash_msg *m[2000];
+    struct ash_msg *m[2000], *was[1200];
     struct scene s;
     scene_open(&s, 0, 0, 1024);
     ash_bus_subsystem(s.bus, "a", ASH_BUS_SUBSYSTEM_CONFIG(.capacity = 4));
@@ -180,7 +196,9 @@ static void test_many(void)
             is_int(ash_bus_send_batch(s.bus, m, 9), 4, "a batch: up to the one that has no subsystem");
             check_rest(m, 4, 9, (const int[]){4, 5, 6, 7, 8}, "the others are as they were");
         } else if (round == 1) {
+            memcpy(was, m, 9 * sizeof *m);
             is_int(ash_bus_send_grouped(s.bus, m, 9), 6, "grouped: all that can be");
+            is_int(missing(m, was, 9), 0, "the array has the same messages");
             check_rest(m, 6, 9, (const int[]){4, 7, 8}, "the others are sorted behind, in their order");
         } else {
             is_int(ash_bus_send_batch(s.bus, m + 7, 2), 0, "a batch that begins with a bad one");
@@ -196,7 +214,9 @@ static void test_many(void)
     int want[1200];
     for (int i = 0; i < 396; i++)
         want[i] = 12 + 3 * i;
+    memcpy(was, m, sizeof was);
     is_int(ash_bus_send_grouped(s.bus, m, 1200), 804, "one subsystem is full after four");
+    is_int(missing(m, was, 1200), 0, "none is missing");
     check_rest(m, 804, 1200, want, "the rest of it comes back in order");
     is_int((int)subsystem_stats(s.bus, "a").refused, 397, "and is counted");
     ash_bus_drain(s.bus, -1);

@@ -272,6 +272,142 @@ static void test_fork_busy(void)
     scene_close(&s, "fork busy");
 }
 
+/* The function of dead letters may fork as well: what is behind the dead one is the parent's. */
+static void fork_dead(struct ash_msg *msg, enum ash_bus_reason reason, void *user)
+{
+    struct scene *s = user;
+    pid_t child = fork();
+    if (child == 0)
+        s->begun = 100; /* the child's */
+    else
+        s->status = child_status(child);
+    note_dead(msg, reason, user);
+}
+
+static void test_fork_dead(void)
+{
+    struct scene s = {.pool = ash_msgpool_create(NULL, NULL), .status = -1};
+    s.bus = ash_bus_create(ASH_BUS_CONFIG(.dead = fork_dead, .user = &s));
+    ash_bus_on(s.bus, "a://pass", pass, &s);
+    send(&s, "a://none");
+    for (int i = 0; i < 3; i++)
+        send(&s, "a://pass");
+    ash_bus_poll(s.bus, 0, 100);
+    if (s.begun == 100)
+        _exit(s.done == 0 && bus_stats(s.bus).dead == 0 && ash_bus_drain(s.bus, 0) == 0 ? 0 : 1);
+    is_int(s.status, 0, "a child made with a dead letter has no messages");
+    is_int(s.done, 3, "the parent has them");
+    scene_close(&s, "fork dead");
+}
+
+/* A drain that runs the handler which forks counts itself in neither process wrongly. */
+static void *poll_once(void *arg)
+{
+    ash_bus_poll(((struct scene *)arg)->bus, 1, 1);
+    return NULL;
+}
+
+static void *let_go(void *arg)
+{
+    struct scene *s = arg;
+    sleep_ns(20 * MS);
+    s->go = 1;
+    return NULL;
+}
+
+static void fork_draining(struct ash_msg *msg, const struct ash_match *match, void *user)
+{
+    struct scene *s = user;
+    pid_t child = fork();
+    if (child == 0)
+        alarm(10);
+    s->status = child == 0 ? 100 : child_status(child);
+    (void)msg;
+    (void)match;
+}
+
+static void test_fork_draining(void)
+{
+    pthread_t poller, other;
+    struct scene s;
+    scene_open(&s, 0, 2, 16);
+    ash_bus_on(s.bus, "a://fork", fork_draining, &s);
+    ash_bus_on(s.bus, "a://block", block, &s);
+    send(&s, "a://fork");
+    is_int(ash_bus_drain(s.bus, -1), 0, "a drain, in whose handler there is a fork");
+    if (s.status == 100 && FORKED_WORKERS == 0)
+        _exit(0);
+    if (s.status == 100) {
+        send(&s, "a://block");
+        pthread_create(&poller, NULL, poll_once, &s);
+        UNTIL(s.begun == 1);
+        pthread_create(&other, NULL, let_go, &s);
+        _exit(ash_bus_drain(s.bus, -1)); /* sleeps until the poller is done */
+    }
+    is_int(s.status, 0, "the child's next one is woken");
+    scene_close(&s, "fork draining");
+}
+
+/* ---- the end, by several threads ---- */
+
+static void *stop_main(void *arg)
+{
+    struct scene *s = arg;
+    return ash_bus_stop(s->bus, -1) == 0 ? NULL : arg;
+}
+
+static void test_stops(void)
+{
+    pthread_t thread[4];
+    int wrong = 0;
+    for (int i = 0; i < 200; i++) {
+        struct scene s = {.bus = ash_bus_create(ASH_BUS_CONFIG(.workers = 3))};
+        void *status;
+        for (int k = 0; k < 4; k++)
+            pthread_create(&thread[k], NULL, stop_main, &s);
+        for (int k = 0; k < 4; k++) {
+            pthread_join(thread[k], &status);
+            wrong += status != NULL;
+        }
+        wrong += bus_stats(s.bus).workers != 0 || ash_bus_destroy(s.bus) != 0;
+    }
+    is_int(wrong, 0, "four threads stop a bus at the same time");
+}
+
+static void *wait_main(void *arg)
+{
+    struct scene *s = arg;
+    s->status = ash_bus_wait(s->bus, 1, -1);
+    atomic_fetch_add(&s->begun, 1);
+    return NULL;
+}
+
+static void test_stop_told(void)
+{
+    for (unsigned workers = 0; workers < 2; workers++) {
+        pthread_t poller, waiter;
+        struct scene s;
+        scene_open(&s, workers, 2, 16);
+        ash_bus_on(s.bus, "a://block", block, &s);
+        send(&s, "a://block");
+        if (workers == 0)
+            pthread_create(&poller, NULL, poll_main, &s);
+        UNTIL(s.begun == 1);
+        pthread_create(&waiter, NULL, wait_main, &s);
+        UNTIL(bus_stats(s.bus).parked != 0);
+        is_int(ash_bus_stop(s.bus, 0), -ETIMEDOUT, "a stop that does not wait for a handler");
+        sleep_ns(10 * MS);
+        s.go = 1;
+        UNTIL(s.begun == 2);
+        ok(s.begun == 2 && s.status == -ECANCELED, "who waits for messages is told when that returns");
+        is_int(ash_bus_stop(s.bus, -1), 0, "another stop");
+        pthread_join(waiter, NULL);
+        if (workers == 0)
+            pthread_join(poller, NULL);
+        scene_close(&s, "told");
+    }
+}
+
 int main(void)
 {
     test_lost();
@@ -279,5 +415,9 @@ int main(void)
     test_memory();
     test_fork();
     test_fork_busy();
+    test_fork_dead();
+    test_fork_draining();
+    test_stops();
+    test_stop_told();
     return tap_done();
 }

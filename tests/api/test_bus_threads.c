@@ -210,6 +210,44 @@ static void run(unsigned senders, unsigned workers, unsigned pollers, unsigned c
     ok(ash_bus_destroy(w.bus) == 0 && in_use(w.pool) == 0 && ash_msgpool_destroy(w.pool) == 0, "no message is left");
 }
 
+/* ---- drains of a bus without threads ---- */
+
+static void *trickle(void *arg)
+{
+    struct scene *s = arg;
+    for (unsigned i = 0; !s->go; i++) {
+        send(s, "a://pass");
+        while (bus_stats(s->bus).pending != 0 && !s->go)
+            ;
+        for (volatile unsigned k = i % 64; k != 0; k--)
+            ;
+    }
+    return NULL;
+}
+
+/* What is sent just when the one who drains has found nothing, and would sleep, is handled all the same. */
+static void test_trickle(void)
+{
+    pthread_t thread;
+    struct scene s;
+    bool slow = false;
+    scene_open(&s, 0, 0, 16);
+    ash_bus_on(s.bus, "a://pass", pass, &s);
+    pthread_create(&thread, NULL, trickle, &s);
+    for (unsigned i = 0; i < 100000 && !slow; i++) {
+        struct timespec begin, end;
+        clock_gettime(CLOCK_MONOTONIC, &begin);
+        ash_bus_drain(s.bus, (int64_t)4000 * MS);
+        clock_gettime(CLOCK_MONOTONIC, &end);
+        slow = end.tv_sec - begin.tv_sec >= 3;
+    }
+    s.go = 1;
+    pthread_join(thread, NULL);
+    ok(!slow, "no drain sleeps while there is something to do");
+    ash_bus_drain(s.bus, -1);
+    scene_close(&s, "trickle");
+}
+
 int main(void)
 {
     run(1, 1, 0, 1024, 0, false, 1);
@@ -222,5 +260,6 @@ int main(void)
     run(4, 2, 0, 1024, 0, true, 8);
     run(8, 4, 2, 32, 0, true, 9);
     run(2, 1, 0, 1, 0, false, 10);
+    test_trickle();
     return tap_done();
 }

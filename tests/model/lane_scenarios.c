@@ -7,7 +7,7 @@
 
 #include "msg/lane.h"
 #include "pool/ring.h"
-#include "txn/park.h"
+#include "os/park.h"
 
 enum { CELLS = 2, ITEMS = 4 };
 

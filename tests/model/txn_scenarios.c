@@ -7,7 +7,7 @@
 #include "pool/ring.h"
 #include "txn/drive.h"
 #include "txn/inject.h"
-#include "txn/park.h"
+#include "os/park.h"
 
 #include <string.h>
 

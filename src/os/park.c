@@ -1,4 +1,4 @@
-#include "txn/park.h"
+#include "os/park.h"
 
 #include "base/bits.h"
 #include "os/os_wait.h"
