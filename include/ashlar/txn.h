@@ -47,7 +47,8 @@
  * Caveats
  *   A key that a body uses and has not declared is a data race. Memory from ash_txn_alloc is dead
  *   after ash_txn_end. A program in which nobody polls or waits runs nothing. A body that waits
- *   for another transaction would wait for ever: all calls that could do so give -EDEADLK there.
+ *   for another transaction would wait for ever: all calls that could do so give -EDEADLK there,
+ *   also in bodies of other managers that it waits for, in the same thread.
  *
  *   fork: the child's copy of a manager is empty. The parent's transactions are not run there;
  *   those that were begun before the fork are dead: their submission gives -ECANCELED, they are
@@ -223,13 +224,16 @@ void *ash_txn_arg(const struct ash_txn *txn);
 
 /*
  * Gives it back with all that it holds. Before the submission: it is abandoned, which is an abort,
- * undone here with its hooks called. Between submission and being done, and when it was given back
- * already, it is reported (`ashlar: txns bank: end of transaction 0x..., which has ended`), and the
+ * undone here with its hooks called. Between submission and being done, in a function that undoes
+ * it, and when it was given back already, it is reported (`ashlar: txns bank: end of transaction 0x..., which has ended`), and the
  * process aborted; with ASHLAR_ON_ERROR=warn nothing is done. NULL is fine.
  */
 void ash_txn_end(struct ash_txn *txn);
 
-/* ---- in a transaction: until it is submitted, and in its body; else EBUSY ---- */
+/*
+ * ---- in a transaction: until it is submitted, and in its body; else EBUSY, as in functions that
+ * undo it ----
+ */
 
 /* Memory from its arena, aligned to 16 bytes, not zeroed. NULL and ENOMEM, EBUSY. */
 void *ash_txn_alloc(struct ash_txn *txn, size_t n);
