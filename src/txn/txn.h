@@ -85,8 +85,11 @@ struct ash_txn {
     unsigned iov_count, iov_room;
     int savepoints;       /* named so far */
     bool listed, awaited; /* under the manager's lock: it is in `done`; somebody waits for it */
-    struct ash_txn *newer, *older; /* under the manager's lock: in `done` */
-    struct ash_txn *outer; /* while its body runs: the one whose body that thread was in before */
+    union {
+        struct ash_txn *outer; /* its body runs: the one whose body that thread was in before */
+        struct ash_txn *newer; /* under the manager's lock: in `done` */
+    };
+    struct ash_txn *older; /* likewise */
     uint64_t key[]; /* those written from the front, those read from the back; then the requests */
 };
 
