@@ -26,8 +26,8 @@
  *
  * Who runs them: the threads that poll and wait, one at a time, with the executor's help; they run
  * no other tasks of the executor. The manager has no thread: a program that wants one has it, or a
- * task of the executor, call ash_txn_poll_wait in a loop. In each step all that were submitted until
- * then, 4096 at most, are run, given to `store` together (group commit), and are done.
+ * task of the executor, call ash_txn_poll_wait in a loop. In each step all that were submitted
+ * until then, 4096 at most, are run, given to `store` together (group commit), and are done.
  *
  * Memory: every transaction has an arena, for what it allocates and for its records; all of it goes
  * when it ends. In steady state nothing is taken from malloc: records and arenas are used again.
