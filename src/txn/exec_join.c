@@ -9,6 +9,7 @@
 
 enum {
     HELP_ROUNDS = 64, /* looks at all queues before sleeping */
+    SETTLE_SPINS = 2000,
     CHUNKS_PER_WORKER = 8,
     PLACE_AGAIN = 1000 * 1000, /* nanoseconds until a thread without a guest's place asks again */
 };
@@ -65,10 +66,10 @@ static void group_wait(struct group *g, int64_t timeout_ns)
 void group_settle(struct ash_group *group)
 {
     struct group *g = group_of(group);
-    unsigned rounds = 0;
+    unsigned spins = 0;
     /* acquire: what the tasks wrote; pairs with group_done */
     while ((load_acquire(&g->pending) & ~GROUP_AWAITED) != 0)
-        if (rounds++ < HELP_ROUNDS)
+        if (spins++ < SETTLE_SPINS)
             relax();
         else
             group_wait(g, -1);
