@@ -86,7 +86,8 @@ void ash_exec_destroy(struct ash_exec *exec);
 /*
  * Lets nothing in from outside any more, where spawns are answered -ECANCELED, and waits until all
  * tasks and those they spawn have been run; with ASH_EXEC_CANCEL those not begun are dropped and
- * counted, and joins of their groups give -ECANCELED. 0; -EDEADLK in a task of the executor.
+ * counted, and joins of their groups give -ECANCELED; what a manager of transactions has spawned is
+ * run all the same. 0; -EDEADLK in a task of the executor.
  */
 int ash_exec_shutdown(struct ash_exec *exec, unsigned flags);
 

@@ -24,10 +24,10 @@
  * et al.: Calvin, SIGMOD 2012, J. Faleiro, D. Abadi: Rethinking serializable multiversion
  * concurrency control, VLDB 2014). No transaction is retried, and there are no deadlocks.
  *
- * Who runs them: the threads that poll and wait, one at a time, with the executor's help. The
- * manager has no thread: a program that wants one has it call ash_txn_poll_wait in a loop. In each
- * step all that were submitted until then, 4096 at most, are run, given to `store` together (group
- * commit), and are done.
+ * Who runs them: the threads that poll and wait, one at a time, with the executor's help; they run
+ * no other tasks of the executor. The manager has no thread: a program that wants one has it, or a
+ * task of the executor, call ash_txn_poll_wait in a loop. In each step all that were submitted
+ * until then, 4096 at most, are run, given to `store` together (group commit), and are done.
  *
  * Memory: every transaction has an arena, for what it allocates and for its records; all of it goes
  * when it ends. In steady state nothing is taken from malloc: records and arenas are used again.
@@ -47,7 +47,8 @@
  * Caveats
  *   A key that a body uses and has not declared is a data race. Memory from ash_txn_alloc is dead
  *   after ash_txn_end. A program in which nobody polls or waits runs nothing. A body that waits
- *   for another transaction would wait for ever: all calls that could do so give -EDEADLK there.
+ *   for another transaction would wait for ever: all calls that could do so give -EDEADLK there,
+ *   also in bodies of other managers that it waits for, in the same thread.
  *
  *   fork: the child's copy of a manager is empty. The parent's transactions are not run there;
  *   those that were begun before the fork are dead: their submission gives -ECANCELED, they are
@@ -222,13 +223,16 @@ void *ash_txn_arg(const struct ash_txn *txn);
 
 /*
  * Gives it back with all that it holds. Before the submission: it is abandoned, which is an abort,
- * undone here with its hooks called. Between submission and being done, and when it was given back
- * already, it is reported (`ashlar: txns bank: end of transaction 0x..., which has ended`), and the
- * process aborted; with ASHLAR_ON_ERROR=warn nothing is done. NULL is fine.
+ * undone here with its hooks called. Between submission and being done, in a function that undoes
+ * it, and when it was given back already, it is reported (`ashlar: txns bank: end of transaction
+ * 0x..., which has ended`), and the process aborted; with ASHLAR_ON_ERROR=warn nothing is done.
+ * NULL is fine.
  */
 void ash_txn_end(struct ash_txn *txn);
 
 /* ---- in a transaction: until it is submitted, and in its body; else EBUSY ---- */
+
+/* Functions that undo it, and its hooks, are not in it: there all of these give EBUSY. */
 
 /* Memory from its arena, aligned to 16 bytes, not zeroed. NULL and ENOMEM, EBUSY. */
 void *ash_txn_alloc(struct ash_txn *txn, size_t n);

@@ -103,7 +103,7 @@ uint64_t ash_wal_synced(const struct ash_wal *wal);
 
 /*
  * Removes the segments that have no record behind `lsn`, which is synced (else -EINVAL): the last
- * one always stays. 0, or why a file could not be removed.
+ * one always stays. 0, why a file could not be removed, or the error that the log failed with.
  */
 int ash_wal_truncate(struct ash_wal *wal, uint64_t lsn);
 

@@ -78,6 +78,9 @@ ASH_COLD bool deque_grow(struct deque *d);
 /* Any thread. */
 enum deque_answer deque_steal(struct deque *d, struct task *out);
 
+/* The same, of the task at that end only if it is one of `fn`; else DEQUE_EMPTY. */
+enum deque_answer deque_steal_of(struct deque *d, void (*fn)(void *arg), struct task *out);
+
 /* Whether tasks are there: a moment old, but after a fence_seq_cst not older than that. */
 ASH_INLINE bool deque_has(struct deque *d)
 {
@@ -123,6 +126,14 @@ ASH_INLINE bool deque_push(struct deque *d, const struct task *task)
     cell_write(a, b, task);
     store_release(&d->bottom, b + 1); /* push 6-7: the cell; pairs with steal 4 */
     return true;
+}
+
+/* Whether the next take gives a task of `fn`, or none. The owner, who alone writes the cell. */
+ASH_INLINE bool deque_newest_is(struct deque *d, void (*fn)(void *arg))
+{
+    struct deque_array *a = load_relaxed(&d->array);
+    uint64_t b = load_relaxed(&d->bottom);
+    return b != d->top_seen && load_relaxed(&a->cell[(b - 1) & a->mask].fn) == (uintptr_t)fn;
 }
 
 /* The owner. */

@@ -28,6 +28,7 @@ int dispatch_init(struct dispatch *d, struct ash_exec *exec)
 {
     memset(d, 0, sizeof *d);
     d->exec = exec;
+    group_keep(&d->group);
     d->batch_size = 1;
     d->until_trial = 1;
     d->trial_again = TRIAL_SOON;
@@ -193,7 +194,7 @@ static size_t run_parallel(struct dispatch *d, struct worker *w, struct dispatch
             i += count;
         } else if (d->open != NULL && d->outstanding < workers) {
             batch_flush(d);
-        } else if (w == NULL || !exec_help(w)) {
+        } else if (w == NULL || !exec_help_with(w, batch_run_elsewhere)) {
             if (d->open != NULL)
                 batch_flush(d);
             else if (more)
@@ -202,7 +203,7 @@ static size_t run_parallel(struct dispatch *d, struct worker *w, struct dispatch
                 batches_wait(d);
         }
     }
-    ash_exec_join(d->exec, &d->group);
+    group_settle(&d->group);
     d->count[DISPATCH_PARALLEL] += i;
     d->started = 0;
     return i;
@@ -266,8 +267,7 @@ static bool trial_due(struct dispatch *d)
 /* In PARALLEL: whether SERIAL may be faster now. */
 static bool serial_due(const struct dispatch *d)
 {
-    return !d->forced &&
-           (d->until_trial == 0 || d->ns[DISPATCH_PARALLEL] > d->ns[DISPATCH_SERIAL]);
+    return !d->forced && (d->until_trial == 0 || d->ns[DISPATCH_PARALLEL] > d->ns[DISPATCH_SERIAL]);
 }
 
 static size_t slice_run(struct dispatch *d, struct worker *w, enum dispatch_way way,

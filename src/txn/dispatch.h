@@ -8,7 +8,8 @@
  * PARALLEL: the calling thread owns a scheduler (txn/sched). It gives each transaction its place,
  * puts those that are ready into batches, hands batches to the executor, takes them back when they
  * are done, and releases their keys, which makes others ready. While it has nothing to hand out it
- * runs batches itself.
+ * runs batches itself, and no other task of the executor's: a program's own may be long, or wait
+ * for these very transactions.
  *  1. A batch is as many bodies as fill BATCH_NS, so that its way there and back (some 100 ns) is a
  *     few per cent of it, and no more wait in it than have to.
  *  2. A batch that was run goes on the stack `done` by one compare-and-swap; the dispatcher takes

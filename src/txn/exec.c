@@ -59,7 +59,7 @@ void group_done(struct group *g, bool canceled)
 
 static void task_run(struct worker *w, const struct task *task)
 {
-    bool canceled = load_relaxed(&w->exec->canceling) != 0;
+    bool canceled = load_relaxed(&w->exec->canceling) != 0 && !group_is_kept(task->group);
     if (ASH_LIKELY(!canceled)) {
         w->depth++;
         task->fn(task->arg);
@@ -93,8 +93,11 @@ static bool find_own(struct worker *w, struct task *task)
     return deque_take(&w->deque, task);
 }
 
-/* From a random other on, once round; again while a steal was lost to another thief. */
-static bool find_stolen(struct worker *w, struct task *task)
+/*
+ * From a random other on, once round; again while a steal was lost to another thief. A task of
+ * `fn`; NULL: any.
+ */
+ASH_INLINE bool find_stolen_of(struct worker *w, void (*fn)(void *), struct task *task)
 {
     struct ash_exec *e = w->exec;
     unsigned all = e->workers + EXEC_GUESTS;
@@ -107,7 +110,8 @@ static bool find_stolen(struct worker *w, struct task *task)
             struct worker *victim = &e->worker[at];
             if (victim == w || !deque_has(&victim->deque))
                 continue;
-            enum deque_answer answer = deque_steal(&victim->deque, task);
+            enum deque_answer answer = fn == NULL ? deque_steal(&victim->deque, task)
+                                                  : deque_steal_of(&victim->deque, fn, task);
             if (answer == DEQUE_TASK) {
                 counter_add(&w->stolen, 1);
                 return true;
@@ -116,6 +120,11 @@ static bool find_stolen(struct worker *w, struct task *task)
         }
     } while (lost);
     return false;
+}
+
+static bool find_stolen(struct worker *w, struct task *task)
+{
+    return find_stolen_of(w, NULL, task);
 }
 
 bool exec_look(struct ash_exec *e)
@@ -130,6 +139,16 @@ bool exec_help(struct worker *w)
 {
     struct task task;
     if (!find_own(w, &task) && !find_injected(w, &task) && !find_stolen(w, &task))
+        return false;
+    task_run(w, &task);
+    return true;
+}
+
+bool exec_help_with(struct worker *w, void (*fn)(void *))
+{
+    struct task task;
+    bool own = deque_newest_is(&w->deque, fn) && deque_take(&w->deque, &task);
+    if (!own && !find_stolen_of(w, fn, &task))
         return false;
     task_run(w, &task);
     return true;

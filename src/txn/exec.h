@@ -39,10 +39,11 @@ enum { EXEC_GUESTS = 8, INJECT_TURN = 64 };
 struct group {
     /* atomic: tasks that have not run, and GROUP_AWAITED; what they wrote is published by it */
     _Atomic(uint32_t) pending;
-    _Atomic(uint32_t) canceled;   /* atomic: tasks that were dropped */
+    _Atomic(uint32_t) canceled;   /* atomic: tasks that were dropped, or GROUP_KEPT */
     _Atomic(uint32_t) generation; /* atomic: of the executor at the first spawn */
 };
 #define GROUP_AWAITED ((uint32_t)1 << 31)
+#define GROUP_KEPT    ((uint32_t)1 << 31) /* none of its tasks is ever dropped */
 
 struct worker {
     struct deque deque;
@@ -106,8 +107,25 @@ ASH_INLINE struct worker *exec_inside(const struct ash_exec *e)
 /* A task of the group is done, or will never be. */
 void group_done(struct group *g, bool canceled);
 
+/* One whose tasks are run even where others are dropped. Before its first task. */
+ASH_INLINE void group_keep(struct ash_group *group)
+{
+    store_relaxed(&((struct group *)(void *)group)->canceled, GROUP_KEPT);
+}
+
+ASH_INLINE bool group_is_kept(struct ash_group *group)
+{
+    return group != NULL && load_relaxed(&((struct group *)(void *)group)->canceled) == GROUP_KEPT;
+}
+
+/* Waits for the tasks of a kept group that others run, and runs none meanwhile. */
+void group_settle(struct ash_group *group);
+
 /* Runs one task if there is any. */
 bool exec_help(struct worker *w);
+
+/* The same, only one of `fn`, and none from outside: for who must not be kept by any other. */
+bool exec_help_with(struct worker *w, void (*fn)(void *arg));
 
 /* A worker's life until the executor stops. */
 void exec_work(struct worker *w);

@@ -1,6 +1,7 @@
 /*
  * Waiting for tasks: groups, loops that are divided, and for all there are.
  */
+#include "base/relax.h"
 #include "os/os_wait.h"
 #include "txn/exec.h"
 
@@ -8,6 +9,7 @@
 
 enum {
     HELP_ROUNDS = 64, /* looks at all queues before sleeping */
+    SETTLE_SPINS = 2000,
     CHUNKS_PER_WORKER = 8,
     PLACE_AGAIN = 1000 * 1000, /* nanoseconds until a thread without a guest's place asks again */
 };
@@ -59,6 +61,19 @@ static void group_wait(struct group *g, int64_t timeout_ns)
     uint32_t pending = or_acq_rel(&g->pending, GROUP_AWAITED) | GROUP_AWAITED;
     if (pending != GROUP_AWAITED)
         os_wait(&g->pending, pending, timeout_ns);
+}
+
+void group_settle(struct ash_group *group)
+{
+    struct group *g = group_of(group);
+    unsigned spins = 0;
+    /* acquire: what the tasks wrote; pairs with group_done */
+    while ((load_acquire(&g->pending) & ~GROUP_AWAITED) != 0)
+        if (spins++ < SETTLE_SPINS)
+            relax();
+        else
+            group_wait(g, -1);
+    store_relaxed(&g->pending, 0);
 }
 
 ASH_API int ash_exec_join(struct ash_exec *e, struct ash_group *group)

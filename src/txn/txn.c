@@ -45,6 +45,7 @@ static struct ash_txn *begin(struct ash_txnmgr *m, int64_t timeout_ns)
     t->iov_count = 0;
     t->iov_room = 0;
     t->savepoints = 0;
+    t->undoing = false;
     t->listed = false;
     t->awaited = false;
     t->generation = m->generation;
@@ -171,7 +172,8 @@ static void arena_clear(struct ash_txn *t)
 
 void txn_run(struct dispatch_txn *run)
 {
-    struct ash_txn *t = txn_of(run), *outer = txn_self;
+    struct ash_txn *t = txn_of(run);
+    t->outer = txn_self;
     txn_self = t;
     int status = t->body(t, t->arg);
     if (ASH_UNLIKELY(status != 0)) {
@@ -179,7 +181,7 @@ void txn_run(struct dispatch_txn *run)
         txn_log_undo(t);
     }
     t->status = status;
-    txn_self = outer;
+    txn_self = t->outer;
 }
 
 ASH_API int ash_txn_submit(struct ash_txn *t, int (*body)(struct ash_txn *, void *), void *arg)
@@ -191,7 +193,7 @@ ASH_API int ash_txn_submit(struct ash_txn *t, int (*body)(struct ash_txn *, void
         return -ECANCELED;
     if (ASH_UNLIKELY(txn_self != NULL && txn_self->mgr == m))
         return -EDEADLK;
-    if (ASH_UNLIKELY(load_relaxed(&t->state) != TXN_BEGUN))
+    if (ASH_UNLIKELY(load_relaxed(&t->state) != TXN_BEGUN || t->undoing))
         return -EBUSY;
     if (ASH_UNLIKELY(t->arena != NULL && arena_grown(t)))
         arena_learn(t); /* now: many may be submitted before the first one ends */
@@ -244,6 +246,10 @@ ASH_API void ash_txn_end(struct ash_txn *t)
     uint32_t state = load_acquire(&t->state); /* pairs with step_settle */
     if (ASH_UNLIKELY(t->generation != m->generation))
         return;
+    if (ASH_UNLIKELY(state == TXN_BEGUN && t->undoing)) {
+        misuse(t, "is being undone");
+        return;
+    }
     if (ASH_UNLIKELY(state == TXN_BEGUN && t->log != NULL)) {
         abandon(t);
     } else if (ASH_UNLIKELY(state == TXN_SUBMITTED || state == TXN_ENDED)) {

@@ -79,12 +79,17 @@ struct ash_txn {
     uint64_t submitted_ns;   /* 0: it is none of those that are measured */
     unsigned uses;           /* of the record */
     uint32_t generation;     /* of the manager when it was begun */
+    bool undoing;            /* functions that undo it are called: it stays as it is */
     size_t arena_bytes;      /* that are counted */
     struct iovec *iov;       /* records, in the arena */
     unsigned iov_count, iov_room;
     int savepoints;       /* named so far */
     bool listed, awaited; /* under the manager's lock: it is in `done`; somebody waits for it */
-    struct ash_txn *newer, *older; /* under the manager's lock: in `done` */
+    union {
+        struct ash_txn *outer; /* its body runs: the one whose body that thread was in before */
+        struct ash_txn *newer; /* under the manager's lock: in `done` */
+    };
+    struct ash_txn *older; /* likewise */
     uint64_t key[]; /* those written from the front, those read from the back; then the requests */
 };
 
@@ -100,8 +105,9 @@ struct ash_txnmgr {
     size_t record_bytes;             /* const */
     struct shown *shown;             /* const; NULL: there was no memory for it */
     struct os_fork fork;
-    uint32_t generation; /* forks behind this process; changed in a child's only thread */
-    bool stale;          /* driver: the dispatcher is as a vanished thread left it */
+    uint32_t generation;      /* forks behind this process; changed in a child's only thread */
+    bool stale;               /* driver: the dispatcher is as a vanished thread left it */
+    struct ash_txnmgr *outer; /* driver: the manager that the thread drove before */
     struct drive drive;
     _Atomic(uint64_t) arena_first; /* atomic: bytes that arenas begin with; grows */
     _Atomic(uint32_t) closed;      /* atomic: shut down */
@@ -121,13 +127,16 @@ struct ash_txnmgr {
 /* The transaction whose body the calling thread is in; NULL: none. */
 ASH_HIDDEN extern ASH_TLS struct ash_txn *txn_self;
 
-/* Whether the thread is in a body, hook or `store` of this manager: it must not wait for it. */
+/*
+ * Whether the thread is in a body, hook or `store` of this manager, or in one of another that such
+ * a one waits for: it must not wait for it.
+ */
 bool txn_inside(const struct ash_txnmgr *m);
 
 /* Whether the caller may change it. */
 ASH_INLINE bool txn_is_open(const struct ash_txn *t)
 {
-    return load_relaxed(&t->state) == TXN_BEGUN || txn_self == t;
+    return (load_relaxed(&t->state) == TXN_BEGUN || txn_self == t) && !t->undoing;
 }
 
 ASH_INLINE struct ash_txn *txn_of(struct dispatch_txn *run)

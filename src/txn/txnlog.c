@@ -198,12 +198,14 @@ ASH_API int ash_txn_rollback_to(struct ash_txn *t, int savepoint)
     if (e == NULL)
         return -EINVAL;
     struct txn_savepoint *to = (struct txn_savepoint *)(void *)e;
+    t->undoing = true;
     while (t->log != e) {
         entry_undo(t->log);
         if (t->log->kind == TXN_BUF)
             ash_buf_drop(&((struct txn_buf *)(void *)t->log)->buf);
         t->log = t->log->older;
     }
+    t->undoing = false;
     t->iov = to->iov;
     t->iov_count = to->iov_count;
     t->iov_room = to->iov_room;
@@ -215,6 +217,7 @@ ASH_API int ash_txn_rollback_to(struct ash_txn *t, int savepoint)
 
 void txn_log_undo(struct ash_txn *t)
 {
+    t->undoing = true;
     for (struct txn_entry *e = t->log; e != NULL; e = e->older)
         entry_undo(e);
 }

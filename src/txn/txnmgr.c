@@ -14,7 +14,13 @@ static ASH_TLS struct ash_txnmgr *driven;
 
 bool txn_inside(const struct ash_txnmgr *m)
 {
-    return driven == m || (txn_self != NULL && txn_self->mgr == m);
+    const struct ash_txnmgr *drives = driven;
+    const struct ash_txn *in = txn_self;
+    while (drives != NULL && drives != m)
+        drives = drives->outer;
+    while (in != NULL && in->mgr != m)
+        in = in->outer;
+    return drives != NULL || in != NULL;
 }
 
 /* ---- the list of done ones; all under the lock ---- */
@@ -171,11 +177,11 @@ static unsigned step(struct ash_txnmgr *m)
     if (n == 0)
         return 0;
     uint32_t generation = m->generation;
-    struct ash_txnmgr *outer = driven;
+    m->outer = driven;
     driven = m;
     step_run(m, n);
     step_tell(m, n, m->config.store != NULL ? step_store(m, n) : 0);
-    driven = outer;
+    driven = m->outer;
     if (ASH_UNLIKELY(m->generation != generation))
         fatal("txns %s: a body, hook or store returned in a forked child", m->name);
     m->step_count = 0;

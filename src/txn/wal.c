@@ -158,6 +158,7 @@ static void be_writer(struct ash_wal *w, bool sync)
     size_t n = w->fill_len;
     w->writing = true;
     w->fill = w->spare;
+    w->spare = group; /* at once: a child that is forked meanwhile has each of them once */
     w->fill_begin += n;
     w->fill_len = 0;
     counter_add(&w->count[COUNT_GROUPS], n > 0);
@@ -171,7 +172,6 @@ static void be_writer(struct ash_wal *w, bool sync)
         w->sync_ns += (took - w->sync_ns) / 4;
         w->expected = w->callers;
     }
-    w->spare = group;
     w->writing = false;
     if (w->failed == 0)
         w->failed = status;
@@ -298,10 +298,12 @@ static bool take_first(struct ash_wal *w, uint64_t lsn, char name[WAL_NAME])
 ASH_API int ash_wal_truncate(struct ash_wal *w, uint64_t lsn)
 {
     char name[WAL_NAME];
-    if (w == NULL || lsn > ash_wal_synced(w))
+    if (w == NULL)
         return -EINVAL;
     os_lock(&w->lock);
-    int status = w->is_child ? -EPERM : 0;
+    int status = w->failed;
+    if (status == 0 && lsn > load_relaxed(&w->synced))
+        status = -EINVAL;
     bool mine = status == 0 && !w->removing; /* else somebody is at it */
     w->removing |= mine;
     while (mine && status == 0 && take_first(w, lsn, name)) {
@@ -340,6 +342,7 @@ static void wal_release(struct os_fork *self, bool child)
     if (child && !w->is_child) {
         w->is_child = true;
         w->failed = -EPERM;
+        store_relaxed(&w->synced, 0); /* so that every sync looks at that */
         os_close(w->fd);
         os_close(w->dir);
     }
@@ -483,7 +486,7 @@ ASH_API int ash_wal_close(struct ash_wal *w)
 {
     if (w == NULL)
         return 0;
-    int status = ash_wal_sync(w, UINT64_MAX);
+    int status = w->is_child ? 0 : ash_wal_sync(w, UINT64_MAX);
     os_lock(&w->lock);
     if (status == 0 && w->failed == 0 && !w->marked) {
         w->fill_len = WAL_MARK;

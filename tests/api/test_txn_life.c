@@ -73,6 +73,19 @@ static void ends_in_flight(struct ash_txnmgr *m)
     _exit(ash_txn_wait(t, -1) == 0 && ran == 1 ? 0 : 1); /* nothing was lost */
 }
 
+static void end(void *txn)
+{
+    ash_txn_end(txn);
+}
+
+static void ends_in_undo(struct ash_txnmgr *m)
+{
+    struct ash_txn *t = ash_txn_begin(m);
+    ash_txn_undo(t, end, t);
+    ash_txn_end(t);
+    _exit(stats(m).in_flight == 0 && ash_txnmgr_destroy(m) == 0 ? 0 : 1); /* it has ended once */
+}
+
 static int fork_and_return(struct ash_txn *txn, void *arg)
 {
     pid_t pid = fork();
@@ -122,6 +135,10 @@ static void test_misuse(void)
     ok(WIFSIGNALED(status) && strstr(text, ", which was submitted and is not done") != NULL, "ended in flight: %s", text);
     status = misuse(ends_in_flight, "warn", text, sizeof text);
     ok(status == 0, "or warned of, and it runs");
+    status = misuse(ends_in_undo, "abort", text, sizeof text);
+    ok(WIFSIGNALED(status) && strstr(text, ", which is being undone") != NULL, "ended by what undoes it: %s", text);
+    status = misuse(ends_in_undo, "warn", text, sizeof text);
+    ok(status == 0, "or warned of, and it ends once");
     struct ash_txnmgr *m = ash_txnmgr_create(NULL, NULL);
     is_int(run_status(m, fork_and_return, &status), 0, "a body may fork");
     ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "but its child may not return from it");

@@ -1,6 +1,6 @@
 /*
  * Write-ahead logs (ashlar/wal.h). The first test is a counter that survives its process; then every function with its
- * answers, segments and checkpoints, ends torn at every byte, damage, threads, errors of the file system, fork.
+ * answers, segments and checkpoints, ends torn at every byte, damage, threads, errors of the file system.
  */
 #include "wals.h"
 
@@ -450,7 +450,7 @@ static void test_full_device(void)
     umount(path);
 }
 
-/* ---- threads, fork ---- */
+/* ---- threads ---- */
 
 enum { THREADS = 4, EACH = 2000 };
 
@@ -527,27 +527,6 @@ static void test_threads(void)
     is_int(all, THREADS * EACH, "all of them");
 }
 
-static void test_fork(void)
-{
-    const char *path = wal_path("fork");
-    struct ash_wal *w = reopen(path, NULL);
-    uint64_t lsn;
-    put(w, "mine", 4, &lsn);
-    pid_t child = fork();
-    if (child == 0) {
-        int good = put(w, "x", 1, NULL) == -EPERM && ash_wal_sync(w, lsn) == -EPERM && ash_wal_truncate(w, 0) == -EPERM;
-        ash_wal_close(w);
-        _exit(good ? 0 : 1);
-    }
-    int status = -1, got = 0;
-    waitpid(child, &status, 0);
-    is_int(status, 0, "a child is told that it is not its log");
-    is_int(ash_wal_sync(w, lsn), 0, "the parent goes on");
-    ash_wal_close(w);
-    is_int(ash_wal_replay(path, count_only, &got), 0, "replayed");
-    is_int(got, 1, "the parent's record alone");
-}
-
 int main(void)
 {
     test_example();
@@ -562,7 +541,6 @@ int main(void)
     test_no_room();
     test_full_device();
     test_threads();
-    test_fork();
     wal_remove(wal_dir);
     return tap_done();
 }

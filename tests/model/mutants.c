@@ -54,8 +54,8 @@ static const struct survivor {
     {"os_unlock", "&lock->word", FAULT_NO_ACQUIRE, true, "who gives a lock back takes nothing over"},
     {"deque_take", "&d->top", FAULT_NO_ACQUIRE, false, "a thief would read what is yet to be written: not these"},
     {"deque_push", "&d->top", FAULT_NO_ACQUIRE, false, "the same"},
-    {"deque_steal", "&d->top", FAULT_NO_ACQUIRE, true, "the paper's; the fence behind it orders as much"},
-    {"deque_steal", "&d->top", FAULT_NO_RELEASE, false, "the same, from the other side"},
+    {"steal", "&d->top", FAULT_NO_ACQUIRE, true, "the paper's; the fence behind it orders as much"},
+    {"steal", "&d->top", FAULT_NO_RELEASE, false, "the same, from the other side"},
     {NULL, NULL, FAULT_NONE, false, NULL},
 };
 
