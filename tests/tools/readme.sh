@@ -51,8 +51,10 @@ run() { # LINE COMMANDS [PROGRAM]
     fi
 }
 
-same() { # TEXT: with every number as N, and blanks and rules of tables as one
-    sed -E 's/[0-9][0-9,.]*/N/g; s/[ #-]+/ /g; s/ $//' | grep .
+# With every number as N, blanks, rules and bars as one blank, and without what measuring decides: which is the lowest, and
+# whether a difference was shown.
+same() {
+    sed -E 's/[0-9][0-9,.]*/N/g; s/(█|▓|▒|░|▚|·)+/ /g; s/[ #-]+/ /g; s/^\* / /; s/ same \(/ N (/; s/ $//' | grep .
 }
 
 prints() { # LINE TEXT: each line of the text is printed, in this order
