@@ -203,7 +203,8 @@ static int put(const struct request *r)
     bool whole = fflush(out) == 0 && ferror(out) == 0;
     if (out != stdout)
         whole &= fclose(out) == 0;
-    return whole ? STATUS_OK : unusable(r->out != NULL ? r->out : "standard output", strerror(errno));
+    return whole ? STATUS_OK
+                 : unusable(r->out != NULL ? r->out : "standard output", strerror(errno));
 }
 
 static int read_and_put(struct request *r)
