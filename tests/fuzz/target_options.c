@@ -117,7 +117,7 @@ static bool fits(const struct option *o, const char *alternative, const char *va
 static bool allowed(const struct option *o, const char *value, uint64_t *number)
 {
     if (o->type == OPTION_TYPE_PATH)
-        return true;
+        return *value != '\0';
     char copy[TEXT];
     snprintf(copy, sizeof copy, "%s", o->values);
     char *rest = copy;

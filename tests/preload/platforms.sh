@@ -9,7 +9,7 @@
 # and call every hand-over of a block a race: threads are for the thread sanitizer, without suppressions. Its memcheck takes
 # what the check for double frees reads of a live block, padding perhaps, for a mistake; so it has no test of threads either.
 . "$top_srcdir/tests/tap.sh"
-sources=$(for module in $(grep -vE '^(#|vm/|msg/|txn/)' "$top_srcdir/src/LAYERS"); do # the first library's
+sources=$(for module in $(grep -vE '^(#|vm/|msg/|txn/|prof/)' "$top_srcdir/src/LAYERS"); do # the first library's
     [ -e "$top_srcdir/src/$module.c" ] && echo "$top_srcdir/src/$module.c"; done)
 flags="-std=gnu11 -D_GNU_SOURCE -g -w -Werror=implicit-function-declaration -fno-builtin -pthread -I$top_srcdir/src
 -I$top_srcdir/include -I$top_srcdir/tests"
