@@ -54,7 +54,7 @@ run() { # LINE COMMANDS [PROGRAM]
 # With every number as N, units of a kind, blanks, rules and bars as one, and without what measuring decides: which is the
 # lowest, and whether a difference was shown.
 same() {
-    sed -E 's/[0-9][0-9,.]*/N/g; s/N ([KMG]iB|B)( |$)/N B\2/g; s/N [num]?s( |$)/N s\1/g; s/(█|▓|▒|░|▚|·)+/ /g
+    sed -E 's/[0-9][0-9,.]*/N/g; s/N ([KMG]iB|B)\b/N B/g; s/N [num]?s\b/N s/g; s/(█|▓|▒|░|▚|·)+/ /g
         s/[ #-]+/ /g; s/^\* / /; s/ same \(/ N (/; s/ $//' | grep .
 }
 
@@ -122,7 +122,7 @@ list(yaml.safe_load_all(open(sys.argv[1])))' "$1" && is_rule "$1" ;;
 
 # ---- the documents ----
 
-# All of a document's blocks, in a shell of its own; the README first, since it builds and installs.
+# All of a document's blocks, in a shell of its own.
 try() {
     mkdir -p "$scratch/$document"
     touch "$scratch/$document/run" "$scratch/$document/excused" "$scratch/$document/files"
@@ -133,8 +133,13 @@ try() {
     ) >"$scratch/$document/said" 2>&1
     echo $? >"$scratch/$document/status"
 }
+# The guides begin with the README's third block: the second installs what they need.
 document=README.md
-try
+own=$scratch/$document
+mkdir "$own"
+: >"$own/run"
+try &
+until [ -e "$own/status" ] || [ "$(wc -l <"$own/run")" -gt 2 ]; do sleep 0.1; done
 others=$(ls tools/guide/*.md CONTRIBUTING.md SECURITY.md)
 for document in $others; do
     try &
