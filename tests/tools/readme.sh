@@ -36,7 +36,9 @@ export CONFIG_SITE="$scratch/site"
 # ---- what a line of a document's script does ----
 
 run() { # LINE COMMANDS [PROGRAM]
+    ran=true
     if [ $# = 3 ] && ! has "$3"; then
+        ran=false
         excused "$1"
         return 0
     fi
@@ -59,6 +61,7 @@ same() {
 }
 
 prints() { # LINE TEXT: each line of the text is printed, in this order
+    $ran || return 0
     printf '%s' "$2" | grep -vx '\.\.\.' | same >"$scratch/$document/want"
     same <"$scratch/$document/out" >"$scratch/$document/got"
     awk 'NR == FNR { want[++n] = $0; next } $0 == want[at + 1] { at++ } END { if (at < n) { print want[at + 1]; exit 1 } }' \
