@@ -1,6 +1,8 @@
 /*
- * Finds libashlar-profile.so, which lies beside this library, when an option asks for it (see
- * run/profile.h). Only in the shared object.
+ * Finds libashlar-profile.so when an option asks for it (see run/profile.h): beside this library,
+ * where a build tree has it and whoever copies two files puts it, or in the folder ashlar there,
+ * which is where it is installed, since it is no library that programs link to. No path of the
+ * installation is compiled in: a tree that was moved works. Only in the shared object.
  */
 #include "run/profile.h"
 
@@ -17,6 +19,7 @@
 enum { PATH_CAP = 4096 };
 
 static const char name[] = "libashlar-profile.so";
+static const char folders[][8] = {"", "ashlar/"};
 
 profile_attach *profile_open(void)
 {
@@ -26,8 +29,10 @@ profile_attach *profile_open(void)
     if (dladdr != NULL && dlsym != NULL && dladdr((const void *)name, &self) != 0) {
         const char *slash = strrchr(self.dli_fname, '/');
         int directory = slash != NULL ? (int)(slash + 1 - self.dli_fname) : 0;
-        fmt_text(path, sizeof path, "%.*s%s", directory, self.dli_fname, name);
-        library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+        for (unsigned i = 0; i < 2 && library == NULL; i++) {
+            fmt_text(path, sizeof path, "%.*s%s%s", directory, self.dli_fname, folders[i], name);
+            library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+        }
     }
     void *entry = library != NULL ? dlsym(library, PROFILE_ENTRY) : NULL;
     if (entry == NULL)

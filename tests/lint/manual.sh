@@ -9,6 +9,16 @@ missing=$(sed -n 's/^OPTION(\([A-Z_]*\), [a-z_]*, [A-Z]*, "\([^"]*\)", "\([^"]*\
 is "$missing" "" "every option is in ashlar(7), with its values and default"
 is "$(grep -ohE '\bash_[a-z_0-9]+\(' include/ashlar/*.h | tr -d '(' | sort -u | while read -r name; do
     grep -qw "$name" tools/man/*.3 || echo "$name"; done)" "" "every public function has a manual page"
+# `make install` makes `man FUNCTION` from this.
+for page in tools/man/ashlar_*.3; do
+    sed '/^\.SH SYNOPSIS/,/^\.SH DESC/!d' "$page" | grep -oE '\bash_[a-z_0-9]+ ?\(' | tr -d ' (' | sort -u
+done | sort >"$scratch/declared"
+is "$(uniq -d "$scratch/declared")" "" "no function is declared in two pages"
+is "$(nm -D --defined-only "$LIBASHLAR" "${LIBASHLAR%.so}-layers.so" | sed -n 's/.* T \(ash_[a-z_0-9]*\)$/\1/p' |
+    grep -vE '_slow$|_quickjs_|_block_usable$' | sort -u | grep -vxF -f "$scratch/declared")" "" "every exported function is declared in one, but for what macros and inline functions call"
+is "$(ls tools/man/ashlar_*.3 include/ashlar/*.h | sed -n 's,^tools/man/\(.*\)\.3$,BR \1 (3),p; s,^include/\(.*\)$,<\1>,p' |
+    while read -r name; do grep -qF "$name" tools/man/ashlar.3 || echo "$name"; done)" "<ashlar/config.h>" \
+    "ashlar(3) lists every page and every header, but for the one of macros"
 grep -ohE '#include <ashlar/[a-z]+\.h>' tools/man/ashlar_*.3 >"$scratch/included.c"
 $CC -M -Iinclude "$scratch/included.c" | grep -oE 'ashlar/[a-z]+\.h' | sort -u >"$scratch/reached"
 is "$(cd include && ls ashlar/*.h | grep -vxF -f "$scratch/reached" | tr '\n' ' ')" "ashlar/ashlar.h ashlar/layers.h " \

@@ -18,6 +18,11 @@ lib=${libdir#"$prefix/"}
     echo bin/ashlar
     (cd "$top_srcdir/include" && find ashlar -name '*.h' | sed 's,^,include/,')
     (cd "$top_srcdir/tools/man" && ls | sed 's,\(.*\)\.\([1-9]\)$,share/man/man\2/&,')
+    sed '/^\.SH SYNOPSIS/,/^\.SH DESC/!d' "$top_srcdir"/tools/man/ashlar_*.3 | grep -oE 'ash_[a-z0-9_]+ ?\(' |
+        sed 's,\(.*[^ ]\) *($,share/man/man3/\1.3,' | sort -u
+    for name in profile record; do
+        [ ! -e "$top_builddir/libashlar-$name.la" ] || printf "$lib/ashlar/libashlar-$name%s\n" .la .so
+    done
     for name in libashlar libashlar-layers; do
         printf "$lib/$name%s\n" .la .so .so.0 .so.0.0.0
         [ ! -e "$top_builddir/$name.a" ] || echo "$lib/$name.a"
@@ -28,6 +33,13 @@ lib=${libdir#"$prefix/"}
 (cd "$root$prefix" && find . ! -type d | sed 's,^\./,,' | sort) | diff - "$scratch/want" >"$scratch/log"
 ok $? "what is installed is what there is, and no more"
 sed 's/^/# /' "$scratch/log"
+if has man; then
+    for name in ash_free ash_pool_get ash_router_match ash_2pc_vote ash_wal_append; do
+        is "$(man -M "$root$prefix/share/man" 3 $name 2>&1 | grep -cw "$name" | awk '{ print ($1 > 1) }')" 1 "man $name"
+    done
+else
+    skip "man FUNCTION" "not installed"
+fi
 is "$(cd "$root" && find . -type f ! -path "./$lib/*" -perm /022)" "" "nothing that others may write"
 for name in libashlar libashlar-layers; do
     is "$(readelf -d "$root$libdir/$name.so" | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p')" "$name.so.0" "$name: its SONAME"
