@@ -57,18 +57,19 @@ static int utf8_length(const unsigned char *s)
     return outside ? 0 : n;
 }
 
-/* The text with `quote` writing each byte that stands for itself alone. */
-static void put_text(FILE *to, const char *s, void (*quote)(FILE *to, unsigned char c))
+/* At most `letters` of the text, `quote` writing each byte that stands for itself alone. */
+static void put_text(FILE *to, const char *s, size_t letters,
+                     void (*quote)(FILE *to, unsigned char c))
 {
-    for (const unsigned char *p = (const unsigned char *)s; *p != '\0';) {
-        int n = utf8_length(p);
+    for (; *s != '\0' && letters > 0; letters--) {
+        int n = utf8_length((const unsigned char *)s);
         if (n == 1)
-            quote(to, *p);
+            quote(to, (unsigned char)*s);
         else if (n == 0)
             fputs("\xEF\xBF\xBD", to);
         else
-            fwrite(p, 1, (size_t)n, to);
-        p += n == 0 ? 1 : n;
+            fwrite(s, 1, (size_t)n, to);
+        s += n == 0 ? 1 : n;
     }
 }
 
@@ -85,7 +86,7 @@ static void json_byte(FILE *to, unsigned char c)
 void show_json_text(FILE *to, const char *s)
 {
     fputc('"', to);
-    put_text(to, s, json_byte);
+    put_text(to, s, SIZE_MAX, json_byte);
     fputc('"', to);
 }
 
@@ -97,9 +98,17 @@ static void xml_byte(FILE *to, unsigned char c)
         fputc(c < ' ' || c == 127 ? ' ' : c, to);
 }
 
-void show_xml_text(FILE *to, const char *s)
+void show_xml_text(FILE *to, const char *s, size_t letters)
 {
-    put_text(to, s, xml_byte);
+    const char *end = s;
+    for (size_t i = 0; i < letters && *end != '\0'; i++) {
+        int n = utf8_length((const unsigned char *)end);
+        end += n == 0 ? 1 : n;
+    }
+    bool cut = *end != '\0';
+    put_text(to, s, cut ? letters - 1 : letters, xml_byte);
+    if (cut)
+        fputs("\xE2\x80\xA6", to);
 }
 
 FILE *show_open(const char *path)

@@ -15,8 +15,8 @@ void show_progress_end(void);
 
 /* Between quotes; what is not valid UTF-8 becomes U+FFFD. */
 void show_json_text(FILE *to, const char *s);
-/* For text and attributes of XML. */
-void show_xml_text(FILE *to, const char *s);
+/* For text and attributes of XML and HTML: at most `letters`, the last being dots where it is cut. */
+void show_xml_text(FILE *to, const char *s, size_t letters);
 
 /* Opens a file to write to, "-" being standard output. NULL: said why. */
 FILE *show_open(const char *path);

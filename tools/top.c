@@ -7,6 +7,7 @@
 #include "ashlar.h"
 #include "list.h"
 #include "screen.h"
+#include "show.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,7 +57,7 @@ static bool show(void (*draw)(struct canvas *, const void *), const void *arg, b
     if (!canvas_create(&c, screen ? rows : 160, columns, screen_has_utf8()))
         return false;
     draw(&c, arg);
-    char *text = canvas_render(&c, screen_has_colours(), screen ? SCREEN_END : "\n", &n);
+    char *text = canvas_render(&c, show_colours(stdout), screen ? SCREEN_END : "\n", &n);
     canvas_destroy(&c);
     if (text != NULL && screen)
         screen_show(text, n);
