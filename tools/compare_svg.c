@@ -16,7 +16,7 @@ enum {
     BAR = 16,
     STEP = 26,
     TITLE = 30,
-    TEXT_LETTERS = 120
+    TITLE_LETTERS = 84
 };
 
 static const char style[] =
@@ -33,7 +33,7 @@ static void text(FILE *to, double x, double y, const char *classes, const char *
 {
     fprintf(to, "<text x=\"%.1f\" y=\"%.1f\" class=\"%s\" text-anchor=\"%s\">", x, y, classes,
             anchor);
-    show_xml_text(to, words, TEXT_LETTERS);
+    show_xml_text(to, words, SIZE_MAX);
     fputs("</text>\n", to);
 }
 
@@ -93,7 +93,9 @@ void svg_print(FILE *to, const struct results *r)
             "viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"ashlar compare\">\n<style>%s</style>\n"
             "<rect class=\"page\" x=\"0.5\" y=\"0.5\" width=\"%d\" height=\"%d\" rx=\"8\"/>\n",
             width, height, width, height, style, width - 1, height - 1);
-    text(to, MARGIN, 36, "t h", "start", r->subject->title);
+    fprintf(to, "<text x=\"%d\" y=\"36\" class=\"t h\">", MARGIN);
+    show_xml_text(to, r->subject->title, TITLE_LETTERS);
+    fputs("</text>\n", to);
     snprintf(words, sizeof words,
              "medians of %zu runs in rotation, lowest and highest marked; ratios to %s; "
              "\xE2\x89\x88: no difference shown",

@@ -46,8 +46,8 @@ static const char style[] =
     ".c0{fill:var(--c0);background:var(--c0)}.c1{fill:var(--c1);background:var(--c1)}"
     ".c2{fill:var(--c2);background:var(--c2)}.c3{fill:var(--c3);background:var(--c3)}"
     ".c4{fill:var(--c4);background:var(--c4)}.c5{fill:var(--c5);background:var(--c5)}"
-    ".c6{fill:var(--c6);background:var(--c6)}.s0{stroke:var(--c0)}.s1{stroke:var(--c1)}"
-    ".s2{stroke:var(--c2)}.s4{stroke:var(--c4)}"
+    ".c6{fill:var(--c6);background:var(--c6)}.s0{stroke:var(--c0)}.s2{stroke:var(--c2)}"
+    ".s5{stroke:var(--c5)}.s6{stroke:var(--c6)}"
     ".f0{fill:var(--f0)}.f1{fill:var(--f1)}.f2{fill:var(--f2)}.f3{fill:var(--f3)}"
     ".f4{fill:var(--f4)}.f5{fill:var(--f5)}";
 

@@ -41,9 +41,10 @@ void show_progress_end(void)
     shown = false;
 }
 
-/* Bytes of the UTF-8 sequence at `s`; 0: it is none. */
-static int utf8_length(const unsigned char *s)
+/* Bytes of the UTF-8 sequence at `s`; 0: it is none, or a control, as terminals obey. */
+static int utf8_length(const char *text)
 {
+    const unsigned char *s = (const unsigned char *)text;
     int n = s[0] < 0x80                   ? 1
             : s[0] >= 0xC2 && s[0] < 0xE0 ? 2
             : (s[0] & 0xF0) == 0xE0       ? 3
@@ -52,8 +53,9 @@ static int utf8_length(const unsigned char *s)
     for (int i = 1; i < n; i++)
         if ((s[i] & 0xC0) != 0x80)
             return 0;
-    bool outside = (s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] >= 0xA0) ||
-                   (s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] >= 0x90);
+    bool outside = (s[0] == 0xC2 && s[1] < 0xA0) || (s[0] == 0xE0 && s[1] < 0xA0) ||
+                   (s[0] == 0xED && s[1] >= 0xA0) || (s[0] == 0xF0 && s[1] < 0x90) ||
+                   (s[0] == 0xF4 && s[1] >= 0x90);
     return outside ? 0 : n;
 }
 
@@ -62,7 +64,7 @@ static void put_text(FILE *to, const char *s, size_t letters,
                      void (*quote)(FILE *to, unsigned char c))
 {
     for (; *s != '\0' && letters > 0; letters--) {
-        int n = utf8_length((const unsigned char *)s);
+        int n = utf8_length(s);
         if (n == 1)
             quote(to, (unsigned char)*s);
         else if (n == 0)
@@ -71,6 +73,21 @@ static void put_text(FILE *to, const char *s, size_t letters,
             fwrite(s, 1, (size_t)n, to);
         s += n == 0 ? 1 : n;
     }
+}
+
+/* The same, with dots for the last letter where it is cut. */
+static void put_short(FILE *to, const char *s, size_t letters,
+                      void (*quote)(FILE *to, unsigned char c))
+{
+    const char *end = s;
+    for (size_t i = 0; i < letters && *end != '\0'; i++) {
+        int n = utf8_length(end);
+        end += n == 0 ? 1 : n;
+    }
+    bool cut = *end != '\0';
+    put_text(to, s, cut ? letters - 1 : letters, quote);
+    if (cut)
+        fputs("\xE2\x80\xA6", to);
 }
 
 static void json_byte(FILE *to, unsigned char c)
@@ -100,15 +117,17 @@ static void xml_byte(FILE *to, unsigned char c)
 
 void show_xml_text(FILE *to, const char *s, size_t letters)
 {
-    const char *end = s;
-    for (size_t i = 0; i < letters && *end != '\0'; i++) {
-        int n = utf8_length((const unsigned char *)end);
-        end += n == 0 ? 1 : n;
-    }
-    bool cut = *end != '\0';
-    put_text(to, s, cut ? letters - 1 : letters, xml_byte);
-    if (cut)
-        fputs("\xE2\x80\xA6", to);
+    put_short(to, s, letters, xml_byte);
+}
+
+static void plain_byte(FILE *to, unsigned char c)
+{
+    fputc(c < ' ' || c == 127 ? '?' : c, to);
+}
+
+void show_text(FILE *to, const char *s, size_t letters)
+{
+    put_short(to, s, letters, plain_byte);
 }
 
 FILE *show_open(const char *path)

@@ -239,10 +239,10 @@ static const struct {
     const char *name, *label;
     unsigned color;
 } lines[CHART_LINES] = {
-    {"used_bytes", "in use", 0},
-    {"live_bytes", "live", 2},
-    {"dirty_bytes", "free, to be purged", 1},
-    {"peak_bytes", "in use at most", 4},
+    {"used_bytes", "in use", 2},
+    {"live_bytes", "live", 0},
+    {"dirty_bytes", "free, to be purged", 5},
+    {"peak_bytes", "in use at most", 6},
 };
 
 static double total_of(const struct json *stats, const char *name)
