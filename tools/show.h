@@ -14,8 +14,8 @@ void show_progress(int64_t elapsed_ns, double done, const char *what);
 void show_progress_end(void);
 
 /*
- * Texts that may hold anything: what is not valid UTF-8, or controls a terminal beyond ASCII, becomes
- * U+FFFD. At most `letters` of them, the last being dots where a text is cut.
+ * Texts that may hold anything: what is not valid UTF-8, or controls a terminal beyond ASCII, is
+ * shown as U+FFFD. At most `letters` of them, the last being dots where a text is cut.
  */
 
 /* For a terminal or a file of text: ASCII's controls become '?'. */

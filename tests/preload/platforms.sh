@@ -69,7 +69,7 @@ if need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu && need qemu-aarch64 qemu-us
     root=$(aarch64-linux-gnu-gcc -print-file-name=libc.so.6)
     # shellcheck disable=SC2086
     aarch64-linux-gnu-gcc $flags -O2 -o "$scratch/unwind" "$top_srcdir/tests/unit/test_unwind.c" "$top_srcdir/src/prof/unwind.c" &&
-        qemu-aarch64 -L "${root%/*/*}" "$scratch/unwind" >"$scratch/log" 2>&1
+        ASH_TEST_RUNNER=qemu-aarch64 qemu-aarch64 -L "${root%/*/*}" "$scratch/unwind" >"$scratch/log" 2>&1
     ok $? "aarch64 under qemu: unit/test_unwind"
     grep '^not ok' "$scratch/log" | sed 's/^/# /'
 else

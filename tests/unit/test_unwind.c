@@ -122,7 +122,11 @@ int main(void)
     sigaction(SIGUSR1, &action, NULL);
     ok(sigaltstack(&alternative, NULL) == 0, "another stack for signals");
     large(2, raise_it);
-    is_whole(2 + 1 + 1 + 3, false, "through a handler on a stack of its own");
+    if (getenv("ASH_TEST_RUNNER") == NULL)
+        is_whole(2 + 1 + 1 + 3, false, "through a handler on a stack of its own");
+    else
+        skip("an emulator has no table of its signal frames", 1);
+    stack_n = 0;
     large(3, sort_it);
     is_whole(3 + 1 + 1 + 3, false, "through libc's qsort");
 
