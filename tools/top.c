@@ -91,12 +91,11 @@ static bool json_process(void)
         return false;
     for (size_t i = 0; i < n; i++)
         text[i] = text[i] == '\n' ? ' ' : text[i];
-    printf("{\"pid\": %d, \"name\": \"", target.pid);
-    for (const char *s = target.name; *s != '\0'; s++)
-        printf(*s == '"' || *s == '\\' ? "\\%c" : "%c", *s);
+    printf("{\"pid\": %d, \"name\": ", target.pid);
+    show_json_text(stdout, target.name);
     const struct target_usage *u = &view.now->usage;
     unsigned hits = sample_hits(view.before, view.now);
-    printf("\", \"uptime_ms\": %llu, \"process_threads\": %u, \"rss_bytes\": %llu, "
+    printf(", \"uptime_ms\": %llu, \"process_threads\": %u, \"rss_bytes\": %llu, "
            "\"swap_bytes\": %llu, \"interval_ns\": %llu, \"allocations_per_second\": %llu, "
            "\"hit_rate\": %u.%03u, \"statistics\": %.*s}\n",
            (unsigned long long)u->age_ms, u->threads, (unsigned long long)u->rss,
@@ -112,10 +111,9 @@ static bool json_list(const struct list *l)
     printf("{\"forbidden\": %zu, \"processes\": [", l->forbidden);
     for (size_t i = 0; i < l->n; i++) {
         const struct listed *one = &l->all[i];
-        printf("%s{\"pid\": %d, \"name\": \"", i == 0 ? "" : ", ", one->pid);
-        for (const char *s = one->name; *s != '\0'; s++)
-            printf(*s == '"' || *s == '\\' ? "\\%c" : "%c", *s);
-        printf("\", \"threads\": %u, \"rss_bytes\": %llu", one->threads,
+        printf("%s{\"pid\": %d, \"name\": ", i == 0 ? "" : ", ", one->pid);
+        show_json_text(stdout, one->name);
+        printf(", \"threads\": %u, \"rss_bytes\": %llu", one->threads,
                (unsigned long long)one->rss);
         if (one->note[0] == '\0')
             printf(", \"live_bytes\": %llu, \"allocations\": %llu, "
