@@ -4,6 +4,7 @@
 #include "ashlar/ashlar.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -66,7 +67,7 @@ static int help(FILE *out)
     return STATUS_OK;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
@@ -82,4 +83,11 @@ int main(int argc, char **argv)
         return usage_error("no command '%s'; `ashlar --help` lists them", name);
     help(stderr);
     return STATUS_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    int status = run(argc, argv);
+    bool whole = fflush(stdout) == 0 && ferror(stdout) == 0;
+    return whole || status != STATUS_OK ? status : failed("the output cannot be written");
 }

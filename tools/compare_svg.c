@@ -16,7 +16,7 @@ enum {
     BAR = 16,
     STEP = 26,
     TITLE = 30,
-    TITLE_BYTES = 90
+    TITLE_LETTERS = 84
 };
 
 static const char style[] =
@@ -33,7 +33,7 @@ static void text(FILE *to, double x, double y, const char *classes, const char *
 {
     fprintf(to, "<text x=\"%.1f\" y=\"%.1f\" class=\"%s\" text-anchor=\"%s\">", x, y, classes,
             anchor);
-    show_xml_text(to, words);
+    show_xml_text(to, words, SIZE_MAX);
     fputs("</text>\n", to);
 }
 
@@ -83,20 +83,19 @@ static void chart(FILE *to, const struct results *r, enum metric m, double x, co
 void svg_print(FILE *to, const struct results *r)
 {
     size_t rows = 0;
-    char title[TITLE_BYTES + 8], words[200];
+    char words[200];
     for (size_t i = 0; i < r->all->count; i++)
         rows += figures_takes_part(r, i);
     int width = 2 * MARGIN + 2 * CHART_WIDTH;
     int height = HEAD + TITLE + (int)rows * STEP + MARGIN;
-    int n = snprintf(title, sizeof title, "%.*s", TITLE_BYTES, r->subject->title);
-    if (n > TITLE_BYTES)
-        snprintf(title + TITLE_BYTES - 3, 8, "...");
     fprintf(to,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" "
             "viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"ashlar compare\">\n<style>%s</style>\n"
             "<rect class=\"page\" x=\"0.5\" y=\"0.5\" width=\"%d\" height=\"%d\" rx=\"8\"/>\n",
             width, height, width, height, style, width - 1, height - 1);
-    text(to, MARGIN, 36, "t h", "start", title);
+    fprintf(to, "<text x=\"%d\" y=\"36\" class=\"t h\">", MARGIN);
+    show_xml_text(to, r->subject->title, TITLE_LETTERS);
+    fputs("</text>\n", to);
     snprintf(words, sizeof words,
              "medians of %zu runs in rotation, lowest and highest marked; ratios to %s; "
              "\xE2\x89\x88: no difference shown",

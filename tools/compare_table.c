@@ -13,6 +13,8 @@
 #define DIM   "\033[2m"
 #define PLAIN "\033[0m"
 
+enum { TITLE_LETTERS = 200 };
+
 /* Of the whole name and version, what fits. */
 static void title_of(char *to, size_t size, const struct contestant *c)
 {
@@ -83,16 +85,25 @@ static void print_counts(FILE *to, const struct results *r)
     }
 }
 
+/* What is said may name files and programs, whose names may hold anything. */
+static void print_note(FILE *to, const char *mark, const char *name, const char *note,
+                       const char *after)
+{
+    fprintf(to, "%s%s%s", mark, name, *name != '\0' ? ": " : "");
+    show_text(to, note, SIZE_MAX);
+    fprintf(to, "%s\n", after);
+}
+
 /* Remarks, one a line, each with `mark` in front. */
 static void print_notes(FILE *to, const struct results *r, const char *mark)
 {
     const struct check *c = r->check;
     if (c->remark[0] != '\0')
-        fprintf(to, "%s%s\n", mark, c->remark);
+        print_note(to, mark, "", c->remark, "");
     for (size_t i = 0; i < r->all->count; i++)
         if (c->note[i][0] != '\0')
-            fprintf(to, "%s%s: %s%s\n", mark, r->all->one[i].name, c->note[i],
-                    c->left_out[i] ? " (left out)" : "");
+            print_note(to, mark, r->all->one[i].name, c->note[i],
+                       c->left_out[i] ? " (left out)" : "");
     if (r->rounds < 6)
         fprintf(to, "%s%zu round%s: too few to tell a difference from noise; -n 6 is the least\n",
                 mark, r->rounds, r->rounds == 1 ? "" : "s");
@@ -117,9 +128,10 @@ static const char *memory_title(const struct results *r)
 
 static void print_heading(FILE *to, const struct results *r, const char *before, const char *after)
 {
-    fprintf(to, "%s%s%s: %zu round%s in rotation, %zu to warm up%s\n", before, r->subject->title,
-            after, r->rounds, r->rounds == 1 ? "" : "s", r->warmups,
-            r->interrupted ? ", interrupted" : "");
+    fputs(before, to);
+    show_text(to, r->subject->title, TITLE_LETTERS);
+    fprintf(to, "%s: %zu round%s in rotation, %zu to warm up%s\n", after, r->rounds,
+            r->rounds == 1 ? "" : "s", r->warmups, r->interrupted ? ", interrupted" : "");
 }
 
 void table_print(FILE *to, const struct results *r)

@@ -32,9 +32,6 @@ struct binary {
 bool binary_open(struct binary *b, const char *path);
 void binary_close(struct binary *b);
 
-/* Reads of a descriptor, for elf_open; `ctx` is an int *. */
-bool binary_read(void *ctx, uint64_t at, void *to, size_t n);
-
 /* The program that a name means: by PATH, scripts followed to their interpreter. False: none. */
 bool doctor_resolve(struct report *r, const char *name, struct binary *out);
 

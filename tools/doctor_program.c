@@ -11,21 +11,16 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-bool binary_read(void *ctx, uint64_t at, void *to, size_t n)
-{
-    return at <= INT64_MAX && pread(*(const int *)ctx, to, n, (off_t)at) == (ssize_t)n;
-}
-
 bool binary_open(struct binary *b, const char *path)
 {
     Elf64_Phdr p;
-    *b = (struct binary){.fd = open(path, O_RDONLY | O_CLOEXEC)};
+    *b = (struct binary){.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
     snprintf(b->path, sizeof b->path, "%s", path);
     if (b->fd < 0 || fstat(b->fd, &b->stat) != 0 || !S_ISREG(b->stat.st_mode)) {
         binary_close(b);
         return false;
     }
-    b->kind = elf_open(&b->elf, binary_read, &b->fd, false, 0);
+    b->kind = elf_open(&b->elf, elf_read_file, &b->fd, false, 0);
     if (b->kind == ELF_READABLE && elf_segment(&b->elf, PT_INTERP, &p) &&
         !elf_text(&b->elf, p.p_vaddr, b->interpreter, sizeof b->interpreter))
         b->interpreter[0] = '\0';
@@ -188,7 +183,7 @@ static bool check_machine(struct report *r, const struct binary *p, const struct
 {
     unsigned is = p->elf.header.e_machine, ours = library->elf.header.e_machine;
     unsigned char magic[3] = {0};
-    if (binary_read((int[]){p->fd}, 8, magic, sizeof magic) && magic[0] == 'A' && magic[1] == 'I')
+    if (elf_read_file((int[]){p->fd}, 8, magic, sizeof magic) && magic[0] == 'A' && magic[1] == 'I')
         found(r, GRADE_WARNING,
               "%s is an AppImage: preloading reaches its starter; run what it has "
               "inside (--appimage-extract)",
@@ -277,20 +272,23 @@ static void check_libc(struct report *r, const struct binary *p, const struct bi
         found(r, GRADE_OK, "both are built for %s", n.glibc ? "glibc" : "musl");
 }
 
-static bool is_malloc(void *arg, const char *name)
+static bool defines_malloc(const struct binary *p)
 {
-    bool *own = arg;
-    *own |= strcmp(name, "malloc") == 0;
-    return !*own;
+    struct elf_symbols s;
+    bool own = false;
+    elf_symbols_read(&p->elf, SHT_DYNSYM, &s);
+    for (size_t i = 0; i < s.count && !own; i++)
+        own = s.symbol[i].st_shndx != SHN_UNDEF &&
+              strcmp(elf_symbol_name(&s, &s.symbol[i]), "malloc") == 0;
+    elf_symbols_free(&s);
+    return own;
 }
 
 static void check_malloc(struct report *r, const struct binary *p)
 {
     struct needs n = {0};
-    bool own = false;
-    elf_each_symbol(&p->elf, is_malloc, &own);
     elf_each_text(&p->elf, DT_NEEDED, note_need, &n);
-    if (own)
+    if (defines_malloc(p))
         found(r, GRADE_PROBLEM,
               "it has a malloc of its own inside, which comes before any that is preloaded: build "
               "it without");

@@ -2,14 +2,20 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { HEADERS_MAX = 1024, NOTES_MAX = 64 * 1024, DYNAMIC_MAX = 4096, NAME_MAX_N = 256 };
-enum { SYMBOLS_MAX = 1 << 20, STRINGS_MAX = 64 << 20 };
+enum { TABLE_MAX = 256 << 20 };
 
 static bool same_order(unsigned char data)
 {
     const uint16_t one = 1;
     return data == (*(const unsigned char *)&one == 1 ? ELFDATA2LSB : ELFDATA2MSB);
+}
+
+bool elf_read_file(void *ctx, uint64_t at, void *to, size_t n)
+{
+    return at <= INT64_MAX && pread(*(const int *)ctx, to, n, (off_t)at) == (ssize_t)n;
 }
 
 enum elf_kind elf_open(struct elf *e, elf_read *read, void *ctx, bool mapped, uint64_t base)
@@ -51,6 +57,17 @@ bool elf_bytes(const struct elf *e, uint64_t address, void *to, size_t n)
         if (p.p_type == PT_LOAD && address >= p.p_vaddr && address - p.p_vaddr < p.p_filesz &&
             n <= p.p_filesz - (address - p.p_vaddr))
             return e->read(e->ctx, p.p_offset + (address - p.p_vaddr), to, n);
+    return false;
+}
+
+bool elf_address(const struct elf *e, uint64_t offset, uint64_t *address)
+{
+    Elf64_Phdr p;
+    for (unsigned i = 0; i < e->header.e_phnum && header_at(e, i, &p); i++)
+        if (p.p_type == PT_LOAD && offset >= p.p_offset && offset - p.p_offset < p.p_filesz) {
+            *address = offset - p.p_offset + p.p_vaddr;
+            return true;
+        }
     return false;
 }
 
@@ -147,7 +164,7 @@ void elf_each_text(const struct elf *e, int64_t tag, bool (*fn)(void *arg, const
 /* The whole of a table, with a NUL behind it; NULL: it is not there, or too large. */
 static char *table_read(const struct elf *e, uint64_t offset, uint64_t size)
 {
-    char *table = size == 0 || size > STRINGS_MAX ? NULL : malloc(size + 1);
+    char *table = size == 0 || size > TABLE_MAX ? NULL : malloc(size + 1);
     if (table != NULL && !e->read(e->ctx, offset, table, size)) {
         free(table);
         return NULL;
@@ -171,28 +188,39 @@ static bool section_of(const struct elf *e, uint32_t type, Elf64_Shdr *out)
     return false;
 }
 
-void elf_each_symbol(const struct elf *e, bool (*fn)(void *arg, const char *name), void *arg)
+bool elf_symbols_read(const struct elf *e, uint32_t type, struct elf_symbols *out)
 {
     Elf64_Shdr symbols, strings;
-    if (e->mapped || !section_of(e, SHT_DYNSYM, &symbols) ||
-        !section_at(e, symbols.sh_link, &strings))
-        return;
-    char *text = table_read(e, strings.sh_offset, strings.sh_size);
-    Elf64_Sym s;
-    bool on = text != NULL;
-    for (uint64_t i = 0; on && i < symbols.sh_size / sizeof s && i < SYMBOLS_MAX; i++) {
-        on = e->read(e->ctx, symbols.sh_offset + i * sizeof s, &s, sizeof s);
-        if (on && s.st_shndx != SHN_UNDEF && s.st_name < strings.sh_size)
-            on = fn(arg, text + s.st_name);
-    }
-    free(text);
+    *out = (struct elf_symbols){0};
+    if (e->mapped || !section_of(e, type, &symbols) || !section_at(e, symbols.sh_link, &strings))
+        return false;
+    out->symbol = (Elf64_Sym *)(void *)table_read(e, symbols.sh_offset, symbols.sh_size);
+    out->count = symbols.sh_size / sizeof *out->symbol;
+    out->text = table_read(e, strings.sh_offset, strings.sh_size);
+    out->text_bytes = strings.sh_size;
+    if (out->symbol != NULL && out->text != NULL)
+        return true;
+    elf_symbols_free(out);
+    return false;
+}
+
+void elf_symbols_free(struct elf_symbols *s)
+{
+    free(s->symbol);
+    free(s->text);
+    *s = (struct elf_symbols){0};
+}
+
+const char *elf_symbol_name(const struct elf_symbols *s, const Elf64_Sym *symbol)
+{
+    return symbol->st_name < s->text_bytes ? s->text + symbol->st_name : "";
 }
 
 uint32_t elf_newest(const struct elf *e, const char *prefix)
 {
     uint64_t address, size;
     uint32_t newest = 0;
-    if (!elf_tag(e, DT_STRTAB, &address) || !elf_tag(e, DT_STRSZ, &size) || size > STRINGS_MAX)
+    if (!elf_tag(e, DT_STRTAB, &address) || !elf_tag(e, DT_STRSZ, &size) || size > TABLE_MAX)
         return 0;
     char *text = malloc(size + 1);
     bool read = text != NULL && elf_bytes(e, address, text, size);

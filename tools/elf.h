@@ -18,6 +18,9 @@
 /* Reads exactly `n` bytes from `at` on; false: they are not there. */
 typedef bool elf_read(void *ctx, uint64_t at, void *to, size_t n);
 
+/* From a descriptor; `ctx` is an int *. */
+elf_read elf_read_file;
+
 struct elf {
     elf_read *read;
     void *ctx;
@@ -57,8 +60,26 @@ void elf_each_text(const struct elf *e, int64_t tag, bool (*fn)(void *arg, const
 /* True when the tag is there, with its value. */
 bool elf_tag(const struct elf *e, int64_t tag, uint64_t *value);
 
-/* Calls `fn` for each dynamic symbol that the file defines. Of a file, not of memory. */
-void elf_each_symbol(const struct elf *e, bool (*fn)(void *arg, const char *name), void *arg);
+/* The address of what lies at `offset` of the file; false: it is not to be mapped. */
+bool elf_address(const struct elf *e, uint64_t offset, uint64_t *address);
+
+/* A table of symbols, whole. */
+struct elf_symbols {
+    Elf64_Sym *symbol;
+    size_t count;
+    char *text; /* their names */
+    size_t text_bytes;
+};
+
+/*
+ * Reads the table of a type, SHT_SYMTAB or SHT_DYNSYM; false, and an empty one: there is none, or
+ * no memory. Of a file, not of memory.
+ */
+bool elf_symbols_read(const struct elf *e, uint32_t type, struct elf_symbols *out);
+void elf_symbols_free(struct elf_symbols *s);
+
+/* "" where it has none. */
+const char *elf_symbol_name(const struct elf_symbols *s, const Elf64_Sym *symbol);
 
 /*
  * The newest of the versions PREFIX1.2 that its dynamic strings name, as 1 << 16 | 2; 0: none. For

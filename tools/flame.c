@@ -1,6 +1,7 @@
 #include "flame.h"
 
 #include "page.h"
+#include "show.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -26,15 +27,49 @@ struct tree {
     unsigned depth;
 };
 
+/* A stack's names, innermost first, and what was allocated there. */
+struct path {
+    const char *const *name;
+    size_t names;
+    double bytes, blocks;
+};
+
+/* By their outermost names. */
+static int by_names(const void *a, const void *b)
+{
+    const struct path *p = a, *q = b;
+    size_t n = p->names < q->names ? p->names : q->names;
+    for (size_t i = 1; i <= n; i++) {
+        int order = strcmp(p->name[p->names - i], q->name[q->names - i]);
+        if (order != 0)
+            return order;
+    }
+    return (p->names > q->names) - (p->names < q->names);
+}
+
+/* Paths come in the order of their names: a node that is there already is the newest. */
 static struct node *child_of(struct tree *t, struct node *n, const char *name)
 {
-    for (struct node *c = n->child; c != NULL; c = c->next)
-        if (strcmp(c->name, name) == 0)
-            return c;
-    struct node *c = &t->nodes[t->used++];
+    struct node *c = n->child;
+    if (c != NULL && strcmp(c->name, name) == 0)
+        return c;
+    c = &t->nodes[t->used++];
     *c = (struct node){.name = name, .next = n->child};
     n->child = c;
     return c;
+}
+
+static void add(struct tree *t, const struct path *p)
+{
+    struct node *n = &t->nodes[0];
+    for (size_t k = p->names;; k--) {
+        n->bytes += p->bytes;
+        n->blocks += p->blocks;
+        if (k == 0)
+            break;
+        n = child_of(t, n, p->name[k - 1]);
+    }
+    t->depth = p->names + 1 > t->depth ? (unsigned)p->names + 1 : t->depth;
 }
 
 /* The widest first, names by name: the same tree looks the same each time. */
@@ -75,34 +110,32 @@ static bool sort(struct node *n)
 static bool tree_open(struct tree *t, const struct heapfile *h, const struct names *names,
                       enum flame_of which)
 {
-    size_t frames = 0;
+    static const char *const none[] = {"(no stack)"};
+    size_t frames = 0, n = 0;
     for (size_t i = 0; i < h->stack_count; i++)
         frames += h->stacks[i].frames + 1;
     *t = (struct tree){.nodes = calloc(frames + 1, sizeof *t->nodes), .used = 1};
-    if (t->nodes == NULL)
+    struct path *paths = calloc(h->stack_count + 1, sizeof *paths);
+    if (t->nodes == NULL || paths == NULL) {
+        free(paths);
         return false;
-    t->nodes[0].name = "all";
+    }
     for (size_t i = 0; i < h->stack_count; i++) {
         const struct heap_stack *s = &h->stacks[i];
-        double bytes = which == FLAME_LIVE ? s->live_bytes : s->all_bytes;
-        double blocks = which == FLAME_LIVE ? s->live_blocks : s->all_blocks;
-        if (bytes <= 0)
-            continue;
-        struct node *n = &t->nodes[0];
-        for (size_t k = s->frames;; k--) {
-            n->bytes += bytes;
-            n->blocks += blocks;
-            if (k == 0)
-                break;
-            n = child_of(t, n, names->of[s->frame - h->frames + k - 1]);
-        }
-        if (s->frames == 0) {
-            n = child_of(t, n, "(no stack)");
-            n->bytes += bytes;
-            n->blocks += blocks;
-        }
-        t->depth = s->frames + 1 > t->depth ? (unsigned)s->frames + 1 : t->depth;
+        struct path p = {names->of + (s->frame - h->frames), s->frames, s->live_bytes,
+                         s->live_blocks};
+        if (s->frames == 0)
+            p = (struct path){none, 1, p.bytes, p.blocks};
+        if (which == FLAME_ALL)
+            p = (struct path){p.name, p.names, s->all_bytes, s->all_blocks};
+        if (p.bytes > 0)
+            paths[n++] = p;
     }
+    qsort(paths, n, sizeof *paths, by_names);
+    t->nodes[0].name = "all";
+    for (size_t i = 0; i < n; i++)
+        add(t, &paths[i]);
+    free(paths);
     return sort(&t->nodes[0]);
 }
 
@@ -157,11 +190,11 @@ static void put_node(FILE *out, const struct node *n, double x, double scale, un
     double width = n->bytes * scale;
     if (width * 10 < NARROWEST)
         return;
-    char bytes[24], blocks[24];
+    char bytes[16], blocks[16];
     page_bytes(bytes, n->bytes);
     page_count(blocks, n->blocks);
     fprintf(out, "<g><title>");
-    page_text(out, n->name, SIZE_MAX);
+    show_xml_text(out, n->name, SIZE_MAX);
     fprintf(out,
             "&#10;%s in %s blocks, %.1f %%</title>"
             "<rect class=\"f%u\" x=\"%.1f\" y=\"%u\" width=\"%.1f\" height=\"%d\"/>",
@@ -170,7 +203,7 @@ static void put_node(FILE *out, const struct node *n, double x, double scale, un
     size_t letters = width > 10 ? (size_t)((width - 8) / LETTER) : 0;
     if (letters >= 3) {
         fprintf(out, "<text x=\"%.1f\" y=\"%u\">", x + 4, row * ROW + ROW - 5);
-        page_text(out, n->name, letters);
+        show_xml_text(out, n->name, letters);
         fprintf(out, "</text>");
     }
     fprintf(out, "</g>\n");

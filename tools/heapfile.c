@@ -12,7 +12,7 @@ enum { FRAMES_MAX = 4096 }; /* of a stack */
 /* What a sample of that size on average stands for. */
 static double scale(double blocks, double bytes, double mean)
 {
-    return mean > 0 && bytes > 0 ? 1 / (1 - exp(-bytes / blocks / mean)) : 1;
+    return mean > 0 && bytes > 0 ? -1 / expm1(-bytes / blocks / mean) : 1;
 }
 
 /* One line less; it ends with NUL then. NULL: there is none left. */

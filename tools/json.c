@@ -240,5 +240,6 @@ const struct json *json_get(const struct json *object, const char *name)
 double json_number(const struct json *object, const char *name)
 {
     const struct json *m = json_get(object, name);
-    return m != NULL && m->type == JSON_NUMBER ? m->number : 0;
+    double n = m != NULL && m->type == JSON_NUMBER && m->number > 0 ? m->number : 0;
+    return n < 0x1p64 ? n : 0x1p64;
 }

@@ -27,7 +27,7 @@ struct json *json_read(char *text, size_t n, const char **wrong);
 /* The member of the name; NULL: there is none, or `object` is NULL or not an object. */
 const struct json *json_get(const struct json *object, const char *name);
 
-/* The number of that name, 0 where there is none. */
+/* The number of that name, 0 where there is none; what counts nothing is the nearest that may. */
 double json_number(const struct json *object, const char *name);
 
 #endif

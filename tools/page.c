@@ -1,6 +1,7 @@
 #include "page.h"
 
-#include <stdbool.h>
+#include "base/fmt.h"
+#include "show.h"
 
 static const char style[] =
     ":root{color-scheme:light dark;--back:#fbfbf9;--card:#fff;--ink:#1d2129;--dim:#667;"
@@ -45,8 +46,8 @@ static const char style[] =
     ".c0{fill:var(--c0);background:var(--c0)}.c1{fill:var(--c1);background:var(--c1)}"
     ".c2{fill:var(--c2);background:var(--c2)}.c3{fill:var(--c3);background:var(--c3)}"
     ".c4{fill:var(--c4);background:var(--c4)}.c5{fill:var(--c5);background:var(--c5)}"
-    ".c6{fill:var(--c6);background:var(--c6)}.s0{stroke:var(--c0)}.s1{stroke:var(--c1)}"
-    ".s2{stroke:var(--c2)}.s4{stroke:var(--c4)}"
+    ".c6{fill:var(--c6);background:var(--c6)}.s0{stroke:var(--c0)}.s2{stroke:var(--c2)}"
+    ".s5{stroke:var(--c5)}.s6{stroke:var(--c6)}"
     ".f0{fill:var(--f0)}.f1{fill:var(--f1)}.f2{fill:var(--f2)}.f3{fill:var(--f3)}"
     ".f4{fill:var(--f4)}.f5{fill:var(--f5)}";
 
@@ -55,9 +56,9 @@ void page_begin(FILE *out, const char *title)
     fprintf(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
                  "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
                  "<title>");
-    page_text(out, title, 200);
+    show_xml_text(out, title, 200);
     fprintf(out, "</title>\n<style>%s</style>\n</head>\n<body>\n<h1>", style);
-    page_text(out, title, 200);
+    show_xml_text(out, title, 200);
     fprintf(out, "</h1>\n");
 }
 
@@ -66,70 +67,23 @@ void page_end(FILE *out)
     fprintf(out, "</body>\n</html>\n");
 }
 
-/* Bytes of the letter at `s`, in UTF-8; 0: it is none that a page may hold. */
-static unsigned letter_bytes(const unsigned char *s)
+/* What is no number of bytes, blocks or nanoseconds is 0, or as many as there can be. */
+static uint64_t whole(double n)
 {
-    if (s[0] < 0x80)
-        return s[0] >= ' ' && s[0] != 127;
-    unsigned n = s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : 2;
-    if (s[0] < 0xc2 || s[0] >= 0xf5)
-        return 0;
-    for (unsigned i = 1; i < n; i++)
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    return n;
+    return n > 0 ? n < 0x1p64 ? (uint64_t)n : UINT64_MAX : 0;
 }
 
-static void put_letter(FILE *out, const unsigned char *s, unsigned n)
+void page_bytes(char out[16], double n)
 {
-    switch (n == 1 ? s[0] : 0) {
-    case '<':
-        fputs("&lt;", out);
-        break;
-    case '>':
-        fputs("&gt;", out);
-        break;
-    case '&':
-        fputs("&amp;", out);
-        break;
-    case '"':
-        fputs("&quot;", out);
-        break;
-    default:
-        fwrite(n == 0 ? "?" : (const char *)s, 1, n == 0 ? 1 : n, out);
-    }
+    fmt_bytes_text(out, whole(n));
 }
 
-void page_text(FILE *out, const char *text, size_t letters)
+void page_count(char out[16], double n)
 {
-    const unsigned char *s = (const unsigned char *)text;
-    size_t count = 0;
-    for (const unsigned char *c = s; *c != '\0' && count <= letters; count++)
-        c += letter_bytes(c) > 0 ? letter_bytes(c) : 1;
-    bool cut = count > letters;
-    for (size_t i = 0; *s != '\0' && i + 2 * cut < letters; i++) {
-        unsigned n = letter_bytes(s);
-        put_letter(out, s, n);
-        s += n > 0 ? n : 1;
-    }
-    if (cut)
-        fputs("..", out);
+    fmt_count_text(out, whole(n));
 }
 
-void page_bytes(char out[24], double n)
+void page_time(char out[16], double ns)
 {
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-    unsigned i = 0;
-    for (; n >= 1024 && i < 6; i++)
-        n /= 1024;
-    snprintf(out, 24, i == 0 ? "%.0f %s" : n < 10 ? "%.2f %s" : "%.1f %s", n, units[i]);
-}
-
-void page_count(char out[24], double n)
-{
-    static const char *const units[] = {"", " k", " M", " G", " T", " P", " E"};
-    unsigned i = 0;
-    for (; n >= 100000 && i < 6; i++)
-        n /= 1000;
-    snprintf(out, 24, i == 0 || n >= 1000 ? "%.0f%s" : "%.1f%s", n, units[i]);
+    fmt_time_text(out, whole(ns));
 }

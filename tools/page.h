@@ -13,12 +13,10 @@
 void page_begin(FILE *out, const char *title);
 void page_end(FILE *out);
 
-/* At most `letters` of a text that may hold anything, two dots where it is cut. */
-void page_text(FILE *out, const char *text, size_t letters);
-
-/* Numbers as people read them. */
-void page_bytes(char out[24], double n);
-void page_count(char out[24], double n);
+/* Numbers of a file, which may be any, as people read them. */
+void page_bytes(char out[16], double n);
+void page_count(char out[16], double n);
+void page_time(char out[16], double ns);
 
 /* Statistics as ASHLAR_STATS=json has them: of a process, … */
 void page_stats(FILE *out, const struct json *stats);

@@ -8,6 +8,7 @@
  */
 #include "ashlar.h"
 #include "library.h"
+#include "show.h"
 #include "trace.h"
 
 #include "base/fmt.h"
@@ -112,9 +113,10 @@ static bool tell(const char *path, uint64_t since, bool quiet)
         char calls[16], size[16];
         fmt_count_text(calls, trace_calls(&t));
         fmt_bytes_text(size, t.size);
-        fprintf(stderr, "ashlar: %s: %s, %s calls, %zu thread%s, %s%s\n", path, t.header.program,
-                calls, t.thread_count, t.thread_count == 1 ? "" : "s", size,
-                written ? "; still being written" : "");
+        fprintf(stderr, "ashlar: %s: ", path);
+        show_text(stderr, t.header.program, SIZE_MAX);
+        fprintf(stderr, ", %s calls, %zu thread%s, %s%s\n", calls, t.thread_count,
+                t.thread_count == 1 ? "" : "s", size, written ? "; still being written" : "");
     }
     trace_close(&t);
     return usable;
@@ -150,10 +152,19 @@ static size_t tell_all(const char *path, uint64_t since, bool quiet)
 
 /* ---- the program ---- */
 
-/* Removes what an earlier run wrote under the name; false, and said, where that cannot be. */
+/*
+ * Removes what an earlier run wrote under the name; false, and said, where that, or writing there,
+ * cannot be.
+ */
 static bool make_room(const char *path)
 {
+    char directory[PATH_MAX];
     struct stat st;
+    snprintf(directory, sizeof directory, "%.*s", (int)(strrchr(path, '/') - path) + 1, path);
+    if (strstr(directory, "%p") == NULL && access(directory, W_OK | X_OK) != 0) {
+        fprintf(stderr, "ashlar: record: %s: %s\n", path, strerror(errno));
+        return false;
+    }
     if (strstr(path, "%p") != NULL || lstat(path, &st) != 0)
         return true;
     if (S_ISREG(st.st_mode) && unlink(path) == 0)

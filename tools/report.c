@@ -5,6 +5,7 @@
 #include "ashlar.h"
 #include "flame.h"
 #include "page.h"
+#include "show.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -134,7 +135,7 @@ static void input_free(struct input *in)
 
 static bool put_profile(FILE *out, const struct input *in)
 {
-    char live[24], all[24], mean[24];
+    char live[16], all[16], mean[16];
     double sum[2] = {0, 0};
     for (size_t i = 0; i < in->heap.stack_count; i++) {
         sum[0] += in->heap.stacks[i].live_bytes;
@@ -144,7 +145,7 @@ static bool put_profile(FILE *out, const struct input *in)
     page_bytes(all, sum[1]);
     page_bytes(mean, in->heap.mean);
     fprintf(out, "<h2>Live memory by call stack</h2>\n<p>%s, by ", live);
-    page_text(out, in->path, 120);
+    show_xml_text(out, in->path, 120);
     fprintf(out, ": %.0f samples, one in %s on average.</p>\n", in->heap.samples, mean);
     if (!flame_svg(out, &in->heap, in->names, FLAME_LIVE))
         return false;

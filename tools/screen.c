@@ -188,13 +188,6 @@ int screen_key(int ms, enum screen_event *event)
     }
 }
 
-bool screen_has_colours(void)
-{
-    const char *term = getenv("TERM"), *no = getenv("NO_COLOR");
-    return isatty(STDOUT_FILENO) && (no == NULL || *no == '\0') && term != NULL &&
-           strcmp(term, "dumb") != 0;
-}
-
 bool screen_has_utf8(void)
 {
     setlocale(LC_CTYPE, "");

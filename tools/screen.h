@@ -32,8 +32,7 @@ int screen_key(int ms, enum screen_event *event);
 /* Ends by the signal that asked us to, if one did; the screen is closed. */
 void screen_obey(void);
 
-/* What the environment says of the terminal of standard output. */
-bool screen_has_colours(void); /* it is one, and neither NO_COLOR nor TERM=dumb forbids them */
+/* Whether the environment says that it shows UTF-8. */
 bool screen_has_utf8(void);
 
 #endif

@@ -41,9 +41,10 @@ void show_progress_end(void)
     shown = false;
 }
 
-/* Bytes of the UTF-8 sequence at `s`; 0: it is none. */
-static int utf8_length(const unsigned char *s)
+/* Bytes of the UTF-8 sequence at `s`; 0: it is none, or a control, as terminals obey. */
+static int utf8_length(const char *text)
 {
+    const unsigned char *s = (const unsigned char *)text;
     int n = s[0] < 0x80                   ? 1
             : s[0] >= 0xC2 && s[0] < 0xE0 ? 2
             : (s[0] & 0xF0) == 0xE0       ? 3
@@ -52,24 +53,41 @@ static int utf8_length(const unsigned char *s)
     for (int i = 1; i < n; i++)
         if ((s[i] & 0xC0) != 0x80)
             return 0;
-    bool outside = (s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xED && s[1] >= 0xA0) ||
-                   (s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] >= 0x90);
+    bool outside = (s[0] == 0xC2 && s[1] < 0xA0) || (s[0] == 0xE0 && s[1] < 0xA0) ||
+                   (s[0] == 0xED && s[1] >= 0xA0) || (s[0] == 0xF0 && s[1] < 0x90) ||
+                   (s[0] == 0xF4 && s[1] >= 0x90);
     return outside ? 0 : n;
 }
 
-/* The text with `quote` writing each byte that stands for itself alone. */
-static void put_text(FILE *to, const char *s, void (*quote)(FILE *to, unsigned char c))
+/* At most `letters` of the text, `quote` writing each byte that stands for itself alone. */
+static void put_text(FILE *to, const char *s, size_t letters,
+                     void (*quote)(FILE *to, unsigned char c))
 {
-    for (const unsigned char *p = (const unsigned char *)s; *p != '\0';) {
-        int n = utf8_length(p);
+    for (; *s != '\0' && letters > 0; letters--) {
+        int n = utf8_length(s);
         if (n == 1)
-            quote(to, *p);
+            quote(to, (unsigned char)*s);
         else if (n == 0)
             fputs("\xEF\xBF\xBD", to);
         else
-            fwrite(p, 1, (size_t)n, to);
-        p += n == 0 ? 1 : n;
+            fwrite(s, 1, (size_t)n, to);
+        s += n == 0 ? 1 : n;
     }
+}
+
+/* The same, with dots for the last letter where it is cut. */
+static void put_short(FILE *to, const char *s, size_t letters,
+                      void (*quote)(FILE *to, unsigned char c))
+{
+    const char *end = s;
+    for (size_t i = 0; i < letters && *end != '\0'; i++) {
+        int n = utf8_length(end);
+        end += n == 0 ? 1 : n;
+    }
+    bool cut = *end != '\0';
+    put_text(to, s, cut ? letters - 1 : letters, quote);
+    if (cut)
+        fputs("\xE2\x80\xA6", to);
 }
 
 static void json_byte(FILE *to, unsigned char c)
@@ -85,7 +103,7 @@ static void json_byte(FILE *to, unsigned char c)
 void show_json_text(FILE *to, const char *s)
 {
     fputc('"', to);
-    put_text(to, s, json_byte);
+    put_text(to, s, SIZE_MAX, json_byte);
     fputc('"', to);
 }
 
@@ -97,9 +115,19 @@ static void xml_byte(FILE *to, unsigned char c)
         fputc(c < ' ' || c == 127 ? ' ' : c, to);
 }
 
-void show_xml_text(FILE *to, const char *s)
+void show_xml_text(FILE *to, const char *s, size_t letters)
 {
-    put_text(to, s, xml_byte);
+    put_short(to, s, letters, xml_byte);
+}
+
+static void plain_byte(FILE *to, unsigned char c)
+{
+    fputc(c < ' ' || c == 127 ? '?' : c, to);
+}
+
+void show_text(FILE *to, const char *s, size_t letters)
+{
+    put_short(to, s, letters, plain_byte);
 }
 
 FILE *show_open(const char *path)

@@ -13,10 +13,17 @@ bool show_colours(FILE *to);
 void show_progress(int64_t elapsed_ns, double done, const char *what);
 void show_progress_end(void);
 
-/* Between quotes; what is not valid UTF-8 becomes U+FFFD. */
+/*
+ * Texts that may hold anything: what is not valid UTF-8, or controls a terminal beyond ASCII, is
+ * shown as U+FFFD. At most `letters` of them, the last being dots where a text is cut.
+ */
+
+/* For a terminal or a file of text: ASCII's controls become '?'. */
+void show_text(FILE *to, const char *s, size_t letters);
+/* Between quotes. */
 void show_json_text(FILE *to, const char *s);
-/* For text and attributes of XML. */
-void show_xml_text(FILE *to, const char *s);
+/* For text and attributes of XML and HTML. */
+void show_xml_text(FILE *to, const char *s, size_t letters);
 
 /* Opens a file to write to, "-" being standard output. NULL: said why. */
 FILE *show_open(const char *path);

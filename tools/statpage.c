@@ -1,5 +1,6 @@
 /* The parts of a page that show statistics. */
 #include "page.h"
+#include "show.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -15,25 +16,13 @@ static bool ends_with(const char *name, const char *end)
     return n >= m && strcmp(name + n - m, end) == 0;
 }
 
-static void time_text(char out[24], double ns)
-{
-    static const struct {
-        double least;
-        const char *unit;
-    } units[] = {{1e9, "s"}, {1e6, "ms"}, {1e3, "us"}, {1, "ns"}};
-    unsigned i = 0;
-    while (i < 3 && ns < units[i].least)
-        i++;
-    snprintf(out, 24, "%.*f %s", i == 3 ? 0 : 1, ns / units[i].least, units[i].unit);
-}
-
 /* A number in the unit that its name tells. */
-static void value_text(char out[24], const char *name, double n)
+static void value_text(char out[16], const char *name, double n)
 {
     if (ends_with(name, "bytes") || strcmp(name, "size") == 0)
         page_bytes(out, n);
     else if (ends_with(name, "_ns"))
-        time_text(out, n);
+        page_time(out, n);
     else
         page_count(out, n);
 }
@@ -61,7 +50,7 @@ static void put_bar(FILE *out, const char *class, const struct part *parts, size
     double x = 0;
     for (size_t i = 0; i < count; i++) {
         double width = percent(parts[i].value, whole);
-        char text[24];
+        char text[16];
         if (width <= 0)
             continue;
         page_bytes(text, parts[i].value);
@@ -78,7 +67,7 @@ static void put_key(FILE *out, const struct part *parts, size_t count, bool valu
 {
     fprintf(out, "<div class=\"key\">");
     for (size_t i = 0; i < count; i++) {
-        char text[24];
+        char text[16];
         page_bytes(text, parts[i].value);
         fprintf(out, "<span><i class=\"c%u\"></i>%s%s%s</span>", parts[i].color, parts[i].label,
                 values ? " " : "", values ? text : "");
@@ -95,7 +84,7 @@ static void put_tile(FILE *out, const char *value, const char *label)
 
 static void put_tiles(FILE *out, const struct json *t)
 {
-    char text[24], label[80];
+    char text[16], label[80];
     double hits = json_number(t, "hits"), misses = json_number(t, "misses");
     fprintf(out, "<div class=\"tiles\">\n");
     page_bytes(text, json_number(t, "live_bytes"));
@@ -109,8 +98,8 @@ static void put_tiles(FILE *out, const struct json *t)
     snprintf(text, sizeof text, "%.2f %%", percent(hits, hits + misses));
     put_tile(out, text, "served from the thread's cache");
     page_bytes(text, json_number(t, "purged_bytes"));
-    char spent[24];
-    time_text(spent, json_number(t, "purge_ns"));
+    char spent[16];
+    page_time(spent, json_number(t, "purge_ns"));
     snprintf(label, sizeof label, "given back to the system in %s", spent);
     put_tile(out, text, label);
     page_count(text, json_number(t, "threads"));
@@ -153,7 +142,7 @@ static void put_class(FILE *out, const struct json *c, double most)
         {"cached", 2, cached * size},
         {"free", 1, hollow > 0 ? hollow * size : 0},
     };
-    char bytes[24], count[24], waste[24], made[24];
+    char bytes[16], count[16], waste[16], made[16];
     page_bytes(bytes, size);
     page_count(count, live);
     page_bytes(waste, capacity > live ? (capacity - live) * size : 0);
@@ -199,7 +188,7 @@ static void put_heading(FILE *out, const char *name)
         *c = *c == '_' ? ' ' : *c;
     if (text[0] >= 'a' && text[0] <= 'z')
         text[0] = (char)(text[0] - 'a' + 'A');
-    page_text(out, text, sizeof text);
+    show_xml_text(out, text, sizeof text);
 }
 
 /* A table of named things: pools, arenas, heaps … */
@@ -217,13 +206,15 @@ static void put_kind(FILE *out, const struct json *kind)
     }
     fprintf(out, "</tr>\n");
     for (const struct json *row = kind->member; row != NULL; row = row->next) {
+        if (row->type != JSON_OBJECT)
+            continue;
         fprintf(out, "<tr>");
         for (const struct json *m = row->member; m != NULL; m = m->next) {
-            char text[24] = "";
+            char text[16] = "";
             if (m->type == JSON_NUMBER)
                 value_text(text, m->name, m->number);
             fprintf(out, "<td>");
-            page_text(out, m->type == JSON_STRING ? m->text : text, 60);
+            show_xml_text(out, m->type == JSON_STRING ? m->text : text, 60);
             fprintf(out, "</td>");
         }
         fprintf(out, "</tr>\n");
@@ -248,10 +239,10 @@ static const struct {
     const char *name, *label;
     unsigned color;
 } lines[CHART_LINES] = {
-    {"used_bytes", "in use", 0},
-    {"live_bytes", "live", 2},
-    {"dirty_bytes", "free, to be purged", 1},
-    {"peak_bytes", "in use at most", 4},
+    {"used_bytes", "in use", 2},
+    {"live_bytes", "live", 0},
+    {"dirty_bytes", "free, to be purged", 5},
+    {"peak_bytes", "in use at most", 6},
 };
 
 static double total_of(const struct json *stats, const char *name)
@@ -294,7 +285,7 @@ void page_timeline(FILE *out, const struct json *const *stats, const char *const
             "role=\"img\">\n",
             CHART_WIDTH + 20, CHART_TOP + CHART_HEIGHT + 30);
     for (int i = 0; i <= MARKS; i++) {
-        char text[24];
+        char text[16];
         int y = CHART_TOP + CHART_HEIGHT * (MARKS - i) / MARKS;
         page_bytes(text, most * i / MARKS);
         fprintf(out,
@@ -307,7 +298,7 @@ void page_timeline(FILE *out, const struct json *const *stats, const char *const
     for (size_t i = 0; i < 2; i++) {
         fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"%s\">", i ? CHART_WIDTH : CHART_LEFT,
                 CHART_TOP + CHART_HEIGHT + 22, i ? "end" : "start");
-        page_text(out, names[i ? count - 1 : 0], 60);
+        show_xml_text(out, names[i ? count - 1 : 0], 60);
         fprintf(out, "</text>\n");
     }
     fprintf(out, "</svg><div class=\"key\">");

@@ -171,7 +171,8 @@ static void print_text(const struct trace *t, const struct summary *s)
     fmt_bytes_text(bytes, s->peak_bytes);
     fmt_count_text(live, s->live);
     fmt_count_text(remote, s->remote);
-    printf("%s (process %u)\n", t->header.command, t->header.pid);
+    show_text(stdout, t->header.command, SIZE_MAX);
+    printf(" (process %u)\n", t->header.pid);
     printf("%s calls by %zu thread%s in %s: %s blocks, %s freed by another thread\n", calls,
            t->thread_count, t->thread_count == 1 ? "" : "s", time, blocks, remote);
     printf("live at most: %s blocks, %s; at the end: %s blocks\n", peak, bytes, live);

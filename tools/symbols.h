@@ -10,7 +10,9 @@
 /* The names of the frames of a profile: `names[i]` is that of h->frames[i]. */
 struct names {
     const char **of;
-    void *files, *rooms, *text; /* what the names stand in */
+    struct place *places; /* of the mappings */
+    size_t count;
+    void *rooms, *text; /* what names stand in that are in no file */
 };
 
 /*

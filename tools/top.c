@@ -7,6 +7,7 @@
 #include "ashlar.h"
 #include "list.h"
 #include "screen.h"
+#include "show.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,7 +57,7 @@ static bool show(void (*draw)(struct canvas *, const void *), const void *arg, b
     if (!canvas_create(&c, screen ? rows : 160, columns, screen_has_utf8()))
         return false;
     draw(&c, arg);
-    char *text = canvas_render(&c, screen_has_colours(), screen ? SCREEN_END : "\n", &n);
+    char *text = canvas_render(&c, show_colours(stdout), screen ? SCREEN_END : "\n", &n);
     canvas_destroy(&c);
     if (text != NULL && screen)
         screen_show(text, n);
@@ -90,12 +91,11 @@ static bool json_process(void)
         return false;
     for (size_t i = 0; i < n; i++)
         text[i] = text[i] == '\n' ? ' ' : text[i];
-    printf("{\"pid\": %d, \"name\": \"", target.pid);
-    for (const char *s = target.name; *s != '\0'; s++)
-        printf(*s == '"' || *s == '\\' ? "\\%c" : "%c", *s);
+    printf("{\"pid\": %d, \"name\": ", target.pid);
+    show_json_text(stdout, target.name);
     const struct target_usage *u = &view.now->usage;
     unsigned hits = sample_hits(view.before, view.now);
-    printf("\", \"uptime_ms\": %llu, \"process_threads\": %u, \"rss_bytes\": %llu, "
+    printf(", \"uptime_ms\": %llu, \"process_threads\": %u, \"rss_bytes\": %llu, "
            "\"swap_bytes\": %llu, \"interval_ns\": %llu, \"allocations_per_second\": %llu, "
            "\"hit_rate\": %u.%03u, \"statistics\": %.*s}\n",
            (unsigned long long)u->age_ms, u->threads, (unsigned long long)u->rss,
@@ -111,10 +111,9 @@ static bool json_list(const struct list *l)
     printf("{\"forbidden\": %zu, \"processes\": [", l->forbidden);
     for (size_t i = 0; i < l->n; i++) {
         const struct listed *one = &l->all[i];
-        printf("%s{\"pid\": %d, \"name\": \"", i == 0 ? "" : ", ", one->pid);
-        for (const char *s = one->name; *s != '\0'; s++)
-            printf(*s == '"' || *s == '\\' ? "\\%c" : "%c", *s);
-        printf("\", \"threads\": %u, \"rss_bytes\": %llu", one->threads,
+        printf("%s{\"pid\": %d, \"name\": ", i == 0 ? "" : ", ", one->pid);
+        show_json_text(stdout, one->name);
+        printf(", \"threads\": %u, \"rss_bytes\": %llu", one->threads,
                (unsigned long long)one->rss);
         if (one->note[0] == '\0')
             printf(", \"live_bytes\": %llu, \"allocations\": %llu, "

@@ -106,13 +106,13 @@ def all_contestants(ashlar, extra):
     return result
 
 
-def is_mapped(contestant, command, stdin):
+def is_mapped(contestant, command):
     """For linkers without LD_DEBUG: does the library appear in the process's map while it runs?"""
     if contestant.library is None:
         return False
     name = os.path.realpath(contestant.library)
     seen = False
-    with open(stdin or os.devnull, "rb") as source:
+    with open(os.devnull, "rb") as source:
         process = subprocess.Popen(command, env=contestant.environment(), stdin=source,
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not seen and process.poll() is None:
@@ -129,12 +129,12 @@ def is_mapped(contestant, command, stdin):
 class Probe:
     """One run of a command with the dynamic linker's bindings written down."""
 
-    def __init__(self, contestant, command, stdin=None):
+    def __init__(self, contestant, command):
         with tempfile.TemporaryDirectory(prefix="ashlar-probe-") as directory:
             env = contestant.environment()
             env["LD_DEBUG"] = "bindings"
             env["LD_DEBUG_OUTPUT"] = os.path.join(directory, "ld")
-            with open(stdin or os.devnull, "rb") as source:
+            with open(os.devnull, "rb") as source:
                 try:
                     done = subprocess.run(command, env=env, stdin=source, stdout=subprocess.PIPE,
                                           stderr=subprocess.PIPE, check=False)
@@ -147,7 +147,7 @@ class Probe:
             for path in sorted(glob.glob(os.path.join(directory, "ld.*"))):
                 with open(path, errors="replace") as file:
                     self.providers.append({m.group(1) for m in map(BINDING.search, file) if m})
-        self.mapped = bool(self.providers) or is_mapped(contestant, command, stdin)
+        self.mapped = bool(self.providers) or is_mapped(contestant, command)
 
     def complaint(self, contestant):
         """None when the contestant's malloc was used, else what was found instead."""

@@ -26,9 +26,9 @@ from results import Results
 EPILOG = """
 modes:
   (none)            the pattern programs: all but the heavy ones, or the patterns and groups named
-  -- COMMAND...     a real program; what it prints must be the same under every allocator
   --programs[=NAMES]
-                    the same for a dozen programs at work, those of them that are installed
+                    a dozen programs at work, those of them that are installed; what they print
+                    must be the same under every allocator. `ashlar compare` does one of your own
   --growth[=MIB]    time per operation as live memory grows, up to so many MiB (8192, or half of
                     what is available), and as threads do; --markdown, --svg, --json apply
   --startup         time, page faults and memory of /bin/true; size of the libraries
@@ -45,7 +45,7 @@ examples:
   bench/compare --markdown table.md --svg table.svg
   bench/compare --scale 0.2 --rounds 3 small pass-1
   bench/compare --aa small                     how far apart two equal allocators come out
-  bench/compare --lib new=/path/libnew.so -- python3 -c 'print(sum(range(10**7)))'
+  bench/compare --lib new=/path/libnew.so small
 """
 
 
@@ -81,7 +81,7 @@ def parse(argv):
                    help="one more peer")
     p.add_argument("--ashlar", metavar="PATH", help="libashlar.so (the build directory's)")
     p.add_argument("--build", metavar="DIR", help="build directory (ASH_BUILD, ., or build)")
-    p.add_argument("--stdin", metavar="FILE", help="standard input of the command")
+    p.add_argument("--stdin", metavar="FILE", help="standard input of --record's command")
     p.add_argument("--markdown", metavar="FILE", help="writes the tables there as well")
     p.add_argument("--svg", metavar="FILE", help="draws the picture there")
     p.add_argument("--json", metavar="FILE", help="writes every single sample there")
@@ -99,17 +99,18 @@ def parse(argv):
     p.add_argument("--list", action="store_true", help="names patterns and allocators")
     args = p.parse_args(argv)
     args.command = command
-    modes = (command is not None, args.startup, args.hitpath, args.growth is not None,
+    modes = (args.record, args.startup, args.hitpath, args.growth is not None,
              args.programs is not None, args.pattern, args.source, args.pictures is not None)
     if sum(map(bool, modes)) > 1:
-        p.error("patterns, a command, --programs, --growth, --startup, --hitpath, --from and "
+        p.error("patterns, --programs, --growth, --startup, --hitpath, --record, --from and "
                 "--pictures exclude each other")
     if args.growth is not None and (args.growth < 1 or args.aa or args.set):
         p.error("--growth is at least 1 MiB and goes without --aa and --set")
-    if command == [] or args.rounds < 1 or not 0 < args.scale <= 1e6:
-        p.error("a command has a name; --rounds is at least 1; --scale is above 0")
-    if args.record and not command:
-        p.error("--record wants a command: --record=PROGRAM -- COMMAND...")
+    if args.rounds < 1 or not 0 < args.scale <= 1e6:
+        p.error("--rounds is at least 1; --scale is above 0")
+    if bool(args.record) != bool(command):
+        p.error("a command goes with --record: --record=PROGRAM -- COMMAND...; "
+                "`ashlar compare -- COMMAND` runs one under every allocator")
     return args
 
 
@@ -132,13 +133,13 @@ def choose(args, root, build):
     return found
 
 
-def probe(contestants, command, stdin, compare_output):
+def probe(contestants, command, compare_output):
     """Keeps those whose malloc takes effect and whose program prints what the first one's does."""
     kept = []
     reference = None
     for c in contestants:
         progress("probing " + c.name)
-        result = Probe(c, command, stdin)
+        result = Probe(c, command)
         complaint = result.complaint(c)
         if complaint:
             warn("%s: %s%s" % (c.name, complaint, ": left out" if c.library else ""))
@@ -146,7 +147,7 @@ def probe(contestants, command, stdin, compare_output):
                 continue
         if reference is None:
             reference = result
-            again = Probe(c, command, stdin) if compare_output else result
+            again = Probe(c, command) if compare_output else result
             if again.output != reference.output:
                 warn("the command does not print the same twice: output is not compared")
                 compare_output = False
@@ -196,7 +197,7 @@ def select_patterns(programs, wanted):
 
 def probe_patterns(programs, contestants):
     trial = [programs.path("bench/patterns/patterns"), "pair", "ops=300000"]
-    return probe(contestants, trial, None, False)
+    return probe(contestants, trial, False)
 
 
 def compare_patterns(args, programs, contestants):
@@ -216,13 +217,8 @@ def compare_patterns(args, programs, contestants):
     return results, "Patterns of allocation", ok
 
 
-def compare_command(args, programs, contestants):
-    rows = [(os.path.basename(args.command[0]), args.command)]
-    return compare_commands(programs, contestants, rows, args.rounds, args.stdin,
-                            " ".join(args.command))
-
-
 def compare_programs(args, programs, contestants):
+    """Contestants under whom a program prints something else are left out."""
     rows = workloads.all_workloads(programs.directory, programs.root)
     if args.programs:
         wanted = args.programs.split(",")
@@ -231,25 +227,20 @@ def compare_programs(args, programs, contestants):
             raise SystemExit("bench/compare: no installed program is named %s; there are %s" % (
                 ", ".join(missing), ", ".join(name for name, _ in rows)))
         rows = [r for r in rows if r[0] in wanted]
-    return compare_commands(programs, contestants, rows, args.rounds, None, "Real programs")
-
-
-def compare_commands(programs, contestants, rows, rounds, stdin, title):
-    """Runs (name, command) pairs; contestants under whom one prints something else are left out."""
     kept = contestants
     for _, command in rows:
-        kept = probe(kept, command, stdin, True)
+        kept = probe(kept, command, True)
     results = Results(kept)
     commands = dict(rows)
 
     def run_one(name, c):
-        sample = programs.measure(c, commands[name], 1, stdin)[0]
+        sample = programs.measure(c, commands[name])[0]
         if sample.status >= 128:
             raise RuntimeError("%s under %s ended with status %d" % (name, c.name, sample.status))
         return sample
 
-    ok = rotate(results, [name for name, _ in rows], rounds, run_one)
-    return results, title, ok and len(contestants) == len(kept)
+    ok = rotate(results, [name for name, _ in rows], args.rounds, run_one)
+    return results, "Real programs", ok and len(contestants) == len(kept)
 
 
 def compare_growth(args, programs, contestants):
@@ -325,9 +316,8 @@ def run(args, programs, contestants):
         return 0
     if args.growth is not None:
         return compare_growth(args, programs, contestants)
-    whole = bool(args.command) or args.programs is not None
-    mode = (compare_command if args.command else
-            compare_programs if whole else compare_patterns)
+    whole = args.programs is not None
+    mode = compare_programs if whole else compare_patterns
     results, title, ok = mode(args, programs, contestants)
     if not results.contestants or not results.rows:
         return 1

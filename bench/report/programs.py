@@ -54,7 +54,7 @@ class Programs:
             raise SystemExit("bench/compare: %s is not built and cannot be compiled" % name)
         return built
 
-    def measure(self, contestant, command, runs=1, stdin=None):
+    def measure(self, contestant, command, runs=1):
         """Runs the command `runs` times under one allocator and gives back the samples."""
         report = os.path.join(self.directory, "report")
         arguments = [self.path("bench/measure"), "-n", str(runs), "-o", report]
@@ -63,7 +63,7 @@ class Programs:
         env = contestant.environment()
         for name in contestant.settings:
             env.pop(name, None)
-        with open(stdin or os.devnull, "rb") as source:
+        with open(os.devnull, "rb") as source:
             done = subprocess.run(arguments + list(command), env=env, stdin=source,
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
         if done.returncode == 126 and not os.path.exists(report):

@@ -129,7 +129,7 @@ static void hold_deeper(struct search *s)
     }
 }
 
-/* Copies `n` bytes at `from`; how many could be read. */
+/* Copies `n` bytes at `from`; how many could be read, up to the first page that cannot. */
 static size_t copy(struct search *s, uintptr_t from, size_t n)
 {
     struct iovec to = {s->piece, n}, of = {(void *)from, n};
@@ -147,7 +147,7 @@ static void hold_range(struct search *s, uintptr_t from, uintptr_t to)
         size_t n = size_min(PIECE, to - from);
         size_t got = copy(s, from, n);
         hold(s, s->piece, got / sizeof(uintptr_t));
-        from += got > 0 ? n : align_up(1, os_page_size()); /* a page that cannot be read */
+        from += got > 0 ? got : os_page_size(); /* one that cannot be read */
     }
     hold_deeper(s);
 }

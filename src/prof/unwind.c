@@ -35,14 +35,22 @@ enum base_kind {
     BASE_SIGNAL,
 };
 
-/* How to get from a frame to its caller's. Offsets in bytes; fp 0: the register is kept. */
+/*
+ * How to get from a frame to its caller's; offsets in words. On aarch64 both registers are saved
+ * below the frame's variables, as far from its base as these take room.
+ */
 struct rule {
-    int32_t offset; /* of the base */
-    int16_t fp;     /* of the saved frame pointer from the base, in words */
-    int8_t ra;      /* of the return address, likewise */
-    uint8_t kind;   /* enum base_kind */
+    int64_t offset : 24; /* of the base */
+    int64_t ra : 18;     /* of the saved return address from the base */
+    int64_t fp : 18;     /* of the saved frame pointer, likewise; 0: the register is kept */
+    uint64_t kind : 4;   /* enum base_kind */
 };
 _Static_assert(sizeof(struct rule) == sizeof(uint64_t), "a rule is a word of the cache");
+
+enum {
+    WORD = sizeof(uintptr_t),
+    FP_ITSELF = -(1 << 17) /* `fp`: it is saved where it points to */
+};
 
 /* ---- reading tables ---- */
 
@@ -101,11 +109,21 @@ static uintptr_t get_encoded(struct reader *r, unsigned encoding)
     return (encoding & 0x70) == 0x10 ? here + v : v;
 }
 
-/* What the instructions of a frame have said so far. */
+/* What the instructions of a frame have said so far: a rule, with offsets in bytes. */
 struct row {
-    struct rule rule;
+    int64_t offset, ra, fp;
+    enum base_kind kind;
     bool other; /* the base is in a register that is not followed */
 };
+
+/* The rule of a row; one that ends the stack, where the row has none or is out of all bounds. */
+static struct rule rule_from(const struct row *row)
+{
+    struct rule rule = {row->offset / WORD, row->ra / WORD, row->fp / WORD, row->kind};
+    bool same = (int64_t)rule.offset * WORD == row->offset && (int64_t)rule.ra * WORD == row->ra &&
+                (int64_t)rule.fp * WORD == row->fp;
+    return same && !row->other && row->ra != 0 ? rule : (struct rule){.kind = BASE_STOP};
+}
 
 /* What its common part says of a function's entry. */
 struct common {
@@ -121,15 +139,15 @@ enum { OP_ADVANCE = 0x40, OP_OFFSET = 0x80, OP_RESTORE = 0xc0, ROWS = 8 };
 static void set_saved(struct row *row, uint64_t reg, int64_t offset)
 {
     if (reg == (uint64_t)REG_FP)
-        row->rule.fp = (int16_t)(offset / (int64_t)sizeof(uintptr_t));
+        row->fp = offset;
     else if (reg == (uint64_t)REG_RA)
-        row->rule.ra = (int8_t)(offset / (int64_t)sizeof(uintptr_t));
+        row->ra = offset;
 }
 
 static void set_base(struct row *row, uint64_t reg)
 {
     row->other = reg != (uint64_t)REG_SP && reg != (uint64_t)REG_FP;
-    row->rule.kind = reg == (uint64_t)REG_SP ? BASE_SP : BASE_FP;
+    row->kind = reg == (uint64_t)REG_SP ? BASE_SP : BASE_FP;
 }
 
 /*
@@ -143,11 +161,11 @@ static void set_base_expression(struct row *row, struct reader e, uintptr_t pc)
     int64_t offset = get_sleb(&e);
     row->other = false;
     if (op == (uint64_t)(BREG0 + REG_FP) && get(&e, 1) == DEREF && e.at == e.end) {
-        row->rule.kind = BASE_AT_FP;
-        row->rule.offset = (int32_t)offset;
+        row->kind = BASE_AT_FP;
+        row->offset = offset;
     } else if (op == (uint64_t)(BREG0 + REG_SP) && offset == 8) {
-        row->rule.kind = BASE_SP;
-        row->rule.offset = (pc & 15) >= 11 ? 16 : 8;
+        row->kind = BASE_SP;
+        row->offset = (pc & 15) >= 11 ? 16 : 8;
     } else {
         row->other = true;
     }
@@ -172,7 +190,7 @@ static bool step_extended(unsigned op, struct reader *r, const struct common *c,
         return true;
     case 0x07: /* undefined: of the return address, the stack ends */
         if (get_uleb(r) == (uint64_t)REG_RA)
-            row->rule.ra = 0;
+            row->ra = 0;
         return true;
     case 0x08: /* same_value */
         set_saved(row, get_uleb(r), 0);
@@ -183,13 +201,13 @@ static bool step_extended(unsigned op, struct reader *r, const struct common *c,
         return true;
     case 0x0c: /* def_cfa */
         set_base(row, get_uleb(r));
-        row->rule.offset = (int32_t)get_uleb(r);
+        row->offset = (int64_t)get_uleb(r);
         return true;
     case 0x0d: /* def_cfa_register */
         set_base(row, get_uleb(r));
         return true;
     case 0x0e: /* def_cfa_offset */
-        row->rule.offset = (int32_t)get_uleb(r);
+        row->offset = (int64_t)get_uleb(r);
         return true;
     case 0x0f: /* def_cfa_expression */
         n = get_uleb(r);
@@ -202,7 +220,7 @@ static bool step_extended(unsigned op, struct reader *r, const struct common *c,
         reg = get_uleb(r);
         n = get_uleb(r);
         if (reg == (uint64_t)REG_FP && n == 2 && r->at + 2 <= r->end && r->at[0] == 0x70 + REG_FP)
-            row->rule.fp = INT16_MIN; /* at the frame pointer itself */
+            row->fp = FP_ITSELF * WORD;
         r->at += size_min(n, (size_t)(r->end - r->at));
         return true;
     case 0x2e: /* GNU_args_size */
@@ -227,7 +245,7 @@ static bool run_program(struct reader r, const struct common *c, struct row *row
         else if ((op & 0xc0) == OP_OFFSET)
             set_saved(row, low, (int64_t)get_uleb(&r) * c->data_align);
         else if ((op & 0xc0) == OP_RESTORE)
-            row->rule.fp = low == (unsigned)REG_FP ? first->rule.fp : row->rule.fp;
+            set_saved(row, low, low == (unsigned)REG_FP ? first->fp : first->ra);
         else if (op >= 0x02 && op <= 0x04) /* advance_loc1, 2, 4 */
             at += get(&r, 1u << (op - 2)) * c->code_align;
         else if (op == 0x0a && depth < ROWS) /* remember_state */
@@ -299,13 +317,11 @@ static struct rule read_entry(const unsigned char *fde, uintptr_t pc)
         return (struct rule){.kind = BASE_SIGNAL};
     if (c.augmented)
         r.at += get_uleb(&r);
-    struct row row = {.rule = stop};
+    struct row row = {.kind = BASE_STOP};
     if (!run_program(c.program, &c, &row, &row, 0, 0))
         return stop;
     struct row first = row;
-    if (!run_program(r, &c, &row, &first, begin, pc) || row.other || row.rule.ra == 0)
-        return stop;
-    return row.rule;
+    return run_program(r, &c, &row, &first, begin, pc) ? rule_from(&row) : stop;
 }
 
 /* ---- finding tables ---- */
@@ -441,6 +457,11 @@ static bool step_pointer(struct frame *f)
     return true;
 }
 
+static uintptr_t bytes(int64_t words)
+{
+    return (uintptr_t)(words * WORD);
+}
+
 /* From a frame to its caller's; false: there is none, or it cannot be told. */
 static bool step(struct frame *f)
 {
@@ -451,16 +472,13 @@ static bool step(struct frame *f)
         return step_signal(f);
     if (rule.kind == BASE_NONE)
         return step_pointer(f);
-    uintptr_t base = (rule.kind == BASE_SP ? f->sp : f->fp) + (uintptr_t)(intptr_t)rule.offset;
-    if (rule.kind == BASE_STOP ||
-        (rule.kind == BASE_AT_FP && !word_at(f, f->fp + (uintptr_t)(intptr_t)rule.offset, &base)))
+    uintptr_t base = (rule.kind == BASE_SP ? f->sp : f->fp) + bytes(rule.offset);
+    if (rule.kind == BASE_STOP || (rule.kind == BASE_AT_FP && !word_at(f, base, &base)))
         return false;
     if (base < f->sp || (base == f->sp && !innermost))
         return false;
-    uintptr_t fp_at =
-        rule.fp == INT16_MIN ? f->fp : base + (uintptr_t)(rule.fp * (intptr_t)sizeof base);
-    if (!word_at(f, base + (uintptr_t)(rule.ra * (intptr_t)sizeof base), &f->pc) ||
-        (rule.fp != 0 && !word_at(f, fp_at, &f->fp)))
+    uintptr_t fp_at = rule.fp == FP_ITSELF ? f->fp : base + bytes(rule.fp);
+    if (!word_at(f, base + bytes(rule.ra), &f->pc) || (rule.fp != 0 && !word_at(f, fp_at, &f->fp)))
         return false;
     f->sp = base;
     return true;

@@ -134,7 +134,13 @@ static void read_everything(bool mapped, bool whole)
     if (mapped)
         return; /* a loader changes addresses in the dynamic section: that part is of files */
     elf_each_text(&e, DT_NEEDED, note_text, NULL);
-    elf_each_symbol(&e, note_text, NULL);
+    struct elf_symbols symbols;
+    elf_symbols_read(&e, SHT_DYNSYM, &symbols);
+    for (size_t i = 0; i < symbols.count; i++)
+        if (symbols.symbol[i].st_shndx != SHN_UNDEF)
+            note_text(NULL, elf_symbol_name(&symbols, &symbols.symbol[i]));
+    elf_symbols_free(&symbols);
+    CHECK(!whole || (elf_address(&e, AT_NOTE, &value) && value == ADDRESS + AT_NOTE), "an offset's address");
     uint32_t newest = elf_newest(&e, "GLIBC_");
     CHECK(!whole || (strcmp(seen, "libc.so.6 libjemalloc.so.2 malloc ") == 0 && newest == (2 << 16 | 34)),
           "it has \"%s\", and glibc %x", seen, newest);

@@ -72,6 +72,25 @@ is "$(awk '$1 == "1.0" && $2 == "KiB" { print $6 }' said)" 100 "by class"
 is "$(grep -cE 'leaked in (100|3|30|1) recorded blocks?, allocated by' said)" 5 "with their stacks"
 is "$(LD_PRELOAD=$LIBASHLAR ASHLAR_LEAKS=1 ./planted 2>&1 | grep -c allocated)" 0 "which only a profile has"
 
+# A page in the middle of a mapping that cannot be read, as the guards of stacks are: what is behind it counts.
+cat >guard.c <<'END'
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+int main(void) {
+    char *m = mmap(NULL, 16 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memset(m, 0, 16 * 4096);
+    if (madvise(m + 4 * 4096, 4096, 102 /* MADV_GUARD_INSTALL */) != 0) return 77;
+    for (int i = 5; i < 8; i++) *(void **)(m + i * 4096) = malloc(1000);
+    return 0;
+}
+END
+if $CC -O0 -o guard guard.c && ./guard; then
+    is "$(LD_PRELOAD=$LIBASHLAR ASHLAR_LEAKS=1 ./guard 2>&1 | grep -c ': 0 of ')" 1 "roots behind a page that guards"
+else
+    skip "roots behind a page that guards" "Linux has no such pages before 6.13"
+fi
+
 # Real programs whose memory is known to be in order, after much of their kind of work; libc and the loader with them.
 for command in "ls -lR /etc/ssl" "sort /etc/services" "sqlite3 :memory: 'create table t(a); insert into t values(1); select * from t'" \
     "bash -c 'for i in 1 2 3; do x=\$(echo \$i); done'" "awk 'BEGIN { for (i = 0; i < 1000; i++) a[i] = i \"\"; print a[7] }'" \

@@ -65,6 +65,13 @@ can() {
 
 if need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu && need qemu-aarch64 qemu-user && can aarch64-linux-gnu-gcc -static; then
     try "aarch64 under qemu" qemu-aarch64 "$basic first/test_first" "$glibc" aarch64-linux-gnu-gcc -O2 -static
+    # Tables of call frames are found in programs that are linked to libraries.
+    root=$(aarch64-linux-gnu-gcc -print-file-name=libc.so.6)
+    # shellcheck disable=SC2086
+    aarch64-linux-gnu-gcc $flags -O2 -o "$scratch/unwind" "$top_srcdir/tests/unit/test_unwind.c" "$top_srcdir/src/prof/unwind.c" &&
+        ASH_TEST_RUNNER=qemu-aarch64 qemu-aarch64 -L "${root%/*/*}" "$scratch/unwind" >"$scratch/log" 2>&1
+    ok $? "aarch64 under qemu: unit/test_unwind"
+    grep '^not ok' "$scratch/log" | sed 's/^/# /'
 else
     skip aarch64 "no cross compiler or no qemu-user"
 fi

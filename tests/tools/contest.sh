@@ -21,6 +21,9 @@ for name in $names; do
 done
 is "$(grep -cE '^[* ] ashlar .*(same|[0-9.]+) \([0-9.]+ to [0-9.]+\)$' out)" 2 "time and memory against the first, with an interval"
 is "$(grep -c "$(printf '\033')" out)" 0 "no colours in a pipe"
+(compare --only glibc -n 1 --svg far.svg -- printf "$(printf '\033[31m\302\233')$(printf '%0300d' 0)"; cat out far.svg >far)
+is "$(sed -n 1p out | cut -c 1-20) $(grep -cE "$(printf '\033|\302\233|0{200}')" far)" "printf '?[31m$(printf '\357\277\275\357\277\275')0 0" \
+    "a command that would command the terminal, and is too long for a title"
 if has python3; then
     python3 - $names <<'END' >figures 2>&1
 import json, sys

@@ -51,6 +51,21 @@ printf '{"format": 1, "pid": 7, "totals": {"live_bytes": 1e300, "hits": -5}, "cl
  "po<ols": [{"na\\u003cme": "<img src=x>\\u0000\\ud83d\\ude00", "n_ns": 12345678}, {"name": null}]}' >odd.json
 is "$("$ashlar" report odd.json | grep -cE '<img|na<me|Po<ols')" 0 "names in JSON are"
 
+# Rows that are none, and figures that are out of all reason.
+printf '{"format": 1, "pid": 1e999, "totals": {"live_bytes": 1e999, "used_bytes": -1e999, "purge_ns": 1e999},
+ "classes": [{"size": 1e999, "capacity": 1e999}], "pools": [{"n": 1}, [5], 7]}' >far.json
+is "$("$ashlar" report far.json far.json | grep -ciE '[^a-z](nan|inf)[^a-z/.]')/$("$ashlar" report far.json | grep -c '</html>')" 0/1 \
+    "figures beyond all numbers"
+printf '%s\n' 'heap profile: 1: 1 [1: 1] @ heap_v2/18446744073709551615' '1: 1 [1: 1] @ 0x1001' '' 'MAPPED_LIBRARIES:' >far.heap
+is "$("$ashlar" report --folded far.heap)" '0x1001 18446744073709551616' "a sample that stands for all there can be"
+
+# Many stacks, all different: work grows with their number, not with its square.
+awk 'BEGIN { print "heap profile: 1: 1 [1: 1] @ heap_v2/1"
+    for (i = 1; i <= 150000; i++) printf "1: %d [1: %d] @ 0x%x 0x%x\n", i % 999 + 1, i % 999 + 1, i * 77, i * 16
+    print "\nMAPPED_LIBRARIES:" }' >many.heap
+timeout 60 "$ashlar" report --folded many.heap >many
+is "$? $(wc -l <many)" "0 150000" "a hundred and fifty thousand stacks"
+
 # Mistakes.
 fails() { # WANT FILE
     is "$("$ashlar" report "$2" 2>&1 >/dev/null)" "ashlar: report: $2$1" "$2: $1"

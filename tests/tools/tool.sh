@@ -20,4 +20,8 @@ missing=$(sed -n 's/^OPTION(\([A-Z_]*\),.*/ASHLAR_\1=/p' "$top_srcdir/src/info/o
 done)
 is "$missing" "" "options: every option is listed"
 is "$("$ashlar" options | awk 'length > 100')" "" "options: fits a terminal"
+for command in --help --version options "completion bash" "doctor ls"; do
+    # shellcheck disable=SC2086 # words
+    is "$("$ashlar" $command 2>&1 >/dev/full) $?" "ashlar: the output cannot be written 1" "$command: a full device"
+done
 tap_done
