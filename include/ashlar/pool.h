@@ -367,6 +367,7 @@ ASH_POOL_PART void *ash_pool_cache_pop(struct ash_pool_cache *cache, uint64_t wo
 ASH_POOL_PART void ash_pool_cache_push(struct ash_pool_cache *cache, uint64_t word, void *obj)
 {
     cache->ash_object[(uint16_t)word] = obj;
+    __atomic_signal_fence(__ATOMIC_RELEASE); /* for a child that is forked here */
     __atomic_store_n(&cache->ash_word, word + 1, __ATOMIC_RELAXED);
 }
 
@@ -410,6 +411,7 @@ ASH_POOL_INLINE void ash_pool_put_bulk(struct ash_pool *pool, void *const *objs,
         return;
     }
     __builtin_memcpy(cache->ash_object + (uint16_t)word, objs, n * sizeof *objs);
+    __atomic_signal_fence(__ATOMIC_RELEASE);
     __atomic_store_n(&cache->ash_word, word + n, __ATOMIC_RELAXED);
 }
 

@@ -79,6 +79,12 @@
 #endif
 #define fence_seq_cst() atomic_thread_fence(memory_order_seq_cst)
 
+/*
+ * A child that another thread forks has all of this thread's stores before some instruction, and
+ * none behind it: the machine sees to that, here the compiler does.
+ */
+#define fence_fork() atomic_signal_fence(memory_order_seq_cst)
+
 /* Words of structs in public headers, whose types say nothing of it: relaxed. */
 #define load_plain(p)     __atomic_load_n((p), __ATOMIC_RELAXED)
 #define store_plain(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)

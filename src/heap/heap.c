@@ -5,7 +5,12 @@
  *
  * A forked child has the heaps of the threads that did not come along: they are never closed, so
  * nobody opens them, and frees into their slabs go to the remote word, which is right at every
- * instant.
+ * instant. It needs no more than that, since its memory is the parent's at one instant, on whatever
+ * pages the word, its chain and the records lie: a store that comes too late for the child holds
+ * its thread until the fork is done, so none behind it is early (tools/guide/how-it-works.md;
+ * tests/fork/test_cut.c asks the kernel). The exception are pages that a device may write to, which
+ * are copied early. To validate each link in a child would take a mark of being one, which costs
+ * every process a mapping and a system call at start, and could but say what was lost.
  */
 #include "heap/heap.h"
 

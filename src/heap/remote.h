@@ -9,8 +9,9 @@
  *
  * Rules
  *  1. Freeing threads push a whole chain with one compare-and-swap, which also sets LISTED. Nothing
- *     else changes in the slab: a thread that dies or forks between two instructions leaves the
- *     word right.
+ *     else changes in the slab: a thread that dies between two instructions leaves the word right,
+ *     and so does one that is not in a forked child, which has the memory of one instant (see
+ *     heap/heap.c).
  *  2. Whoever turned LISTED on owes the slab a place on a list: the owner's inbox, or the orphan
  *     stack of its class when ORPHAN is set. Until a thread has taken the slab off that list,
  *     LISTED stays on.

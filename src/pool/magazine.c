@@ -54,25 +54,35 @@ static ASH_COLD bool places_grow(uint32_t slot)
     return true;
 }
 
+/* Sends the `n` oldest objects to the depot. Until they are there the magazine counts as empty. */
+static void spill(struct magazine *m, uint32_t n)
+{
+    uint32_t count = magazine_count(m) - n;
+    magazine_set(m, 0);
+    uint32_t good = supply_give(m->pool, m->head.ash_object, n);
+    memmove(m->head.ash_object, m->head.ash_object + n, count * sizeof *m->head.ash_object);
+    counter_add(&m->given, good);
+    fence_fork();
+    magazine_set(m, count);
+}
+
 /* Gives a magazine that the caller owns room for `capacity` objects, if there is memory. */
 static ASH_COLD void resize(struct magazine *m, uint32_t capacity)
 {
     uint32_t count = magazine_count(m);
-    if (count > capacity) {
-        counter_add(&m->given, supply_give(m->pool, m->head.ash_object, count - capacity));
-        memmove(m->head.ash_object, m->head.ash_object + (count - capacity),
-                capacity * sizeof *m->head.ash_object);
-        magazine_set(m, capacity);
-    }
+    if (count > capacity)
+        spill(m, count - capacity);
     if (capacity > m->room) {
         void **fresh = front_malloc(capacity * sizeof *fresh);
+        void **old = m->head.ash_object;
         if (fresh == NULL)
             return;
-        if (m->head.ash_object != NULL)
-            memcpy(fresh, m->head.ash_object, magazine_count(m) * sizeof *fresh);
-        front_free(m->head.ash_object);
+        if (old != NULL)
+            memcpy(fresh, old, magazine_count(m) * sizeof *fresh);
         m->head.ash_object = fresh;
         m->room = capacity;
+        fence_fork();
+        front_free(old);
     }
     magazine_capacity_set(m, capacity);
 }
@@ -197,16 +207,6 @@ static void attend(struct magazine *m)
     counter_add(&m->hits, magazine_hits_take(m));
     if (magazine_capacity(m) != capacity)
         resize(m, capacity);
-}
-
-/* Sends the `n` oldest objects to the depot. */
-static void spill(struct magazine *m, uint32_t n)
-{
-    uint32_t count = magazine_count(m) - n;
-    uint32_t good = supply_give(m->pool, m->head.ash_object, n);
-    memmove(m->head.ash_object, m->head.ash_object + n, count * sizeof *m->head.ash_object);
-    counter_add(&m->given, good);
-    magazine_set(m, count);
 }
 
 void magazine_flush(struct magazine *m)

@@ -17,8 +17,9 @@
  * away when they next meet them. So neither waits for the other.
  *
  * In a forked child, magazines of threads that are not there stay as they are: what they hold is
- * not handed out again, and counts as cached. An object that such a thread was just moving may be
- * counted as out.
+ * not handed out again, and counts as cached. Objects that such a thread was just moving count as
+ * out: a magazine counts as empty while some of its objects go to the depot. So whenever a child is
+ * forked no object is in two places, where the end of the pool would destruct it twice.
  */
 #ifndef ASH_MAGAZINE_H
 #define ASH_MAGAZINE_H

@@ -212,8 +212,8 @@ ASH_COLD void supply_sweep(struct ash_pool *pool)
         if (magazine_count(m) == 0 || !cas_strong_acq_rel(&m->state, &seen, MAGAZINE_OWNED))
             continue;
         uint32_t n = magazine_count(m);
+        magazine_set(m, 0); /* first: see pool/magazine.h on forks */
         counter_add(&m->given, supply_give(pool, m->head.ash_object, n));
-        magazine_set(m, 0);
         store_release(&m->state, MAGAZINE_LEFT); /* pairs with whoever takes it next */
     }
 }
