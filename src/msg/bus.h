@@ -17,7 +17,10 @@
  *     count they are never more. Whoever reads them equal has acquired what all handlers wrote.
  *  5. Whoever may have handled the last message (a worker that is about to sleep, a poller that
  *     returns) passes a fence and wakes who drains; who drains counts itself, passes a fence, and
- *     compares the counts. One of the two sees the other.
+ *     compares the counts. One of the two sees the other. Of a bus without threads who drains works
+ *     too, and senders, behind the fence of 3, look whether it sleeps.
+ *  6. When all lanes are closed (BUS_SHUT) and nothing is pending there will be no more messages:
+ *     whoever sees that first tells all who sleep, threads end and pollers return.
  *
  * A forked child: the thread that forked may be in a handler, whose lane stays claimed; everything
  * else is let go at once, and the messages in the rings are freed at the child's first use.
