@@ -97,7 +97,7 @@ for bytes in 512K 1; do
     done
 done
 if need google-pprof google-perftools; then
-    bytes=512K
+    bytes=64K
     $CC -O0 -o stacks stacks.c -pthread
     under stacks.heap ./stacks
     google-pprof --text ./stacks stacks.heap >top 2>pprof.log
