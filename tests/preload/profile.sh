@@ -86,7 +86,7 @@ $CC -O0 -o wait wait.c
 is "$(total wait.heap | awk '{ print ($1 > 39e6 && $1 < 41e6) }')" 1 "on the signal for statistics"
 
 # Real programs; every block recorded, too.
-for bytes in 512K 1; do
+for bytes in 64K 1; do
     is "$(under p.heap ls -d /)" / "ls, $bytes"
     for program in python3:'-c print(len(str(list(range(20000)))))':128890 perl:'-e print(scalar(@{[map{"x$_"}1..20000]}))':20000; do
         name=${program%%:*}
