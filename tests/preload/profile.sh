@@ -39,6 +39,8 @@ int main(int argc, char **argv) {
     return 0;
 }
 END
+# 20 MB are 320 samples: a figure is good to 6 %.
+bytes=64K
 for flags in "-O2 -fomit-frame-pointer" "-O0" "-O2 -fno-asynchronous-unwind-tables -fno-omit-frame-pointer"; do
     # shellcheck disable=SC2086 # a list of words
     $CC $flags -o stacks stacks.c -pthread
@@ -58,6 +60,7 @@ for flags in "-O2 -fomit-frame-pointer" "-O0" "-O2 -fno-asynchronous-unwind-tabl
     esac
     is "$(grep ';thread;take ' live | grep -vc ';main;')" 1 "of a thread"
 done
+unset bytes
 
 # Each process of a family writes a file of its own.
 is "$(under 'family.%p' ./stacks forks)" "" "a family"
