@@ -217,7 +217,7 @@ static void test_tasks_poll(unsigned workers)
         struct ash_txn *t = ash_txn_begin_wait(served, -1);
         wrong += ash_txn_submit(t, count, NULL) != 0;
     }
-    struct ash_txnmgr_stats s = {.struct_size = sizeof s};
+    struct ash_txnmgr_stats s;
     while (ash_txnmgr_stats(served, &s) == 0 && s.in_flight != 0)
         ;
     __atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
