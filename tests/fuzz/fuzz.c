@@ -1,7 +1,6 @@
 /*
  * What targets and drivers have in common: the table, checks that fail, and what the library says. Its messages are
- * caught where it writes them (-Wl,--wrap=os_write_all): a pipe in place of standard error would cost a system call a
- * look.
+ * caught where it writes them (-Wl,--wrap): a pipe in place of standard error would cost a system call a look.
  */
 #include "fuzz.h"
 
@@ -52,6 +51,7 @@ static bool catching;
 
 int __real_os_write_all(int fd, const char *s, size_t n);
 int __wrap_os_write_all(int fd, const char *s, size_t n);
+int __wrap_os_write_fmt(void *fd, const char *s, size_t n);
 
 int __wrap_os_write_all(int fd, const char *s, size_t n)
 {
@@ -61,6 +61,11 @@ int __wrap_os_write_all(int fd, const char *s, size_t n)
     memcpy(caught + caught_n, s, n);
     caught_n += n;
     return 0;
+}
+
+int __wrap_os_write_fmt(void *fd, const char *s, size_t n)
+{
+    return __wrap_os_write_all(*(int *)fd, s, n);
 }
 
 const char *fuzz_said(void)

@@ -30,7 +30,7 @@ for source in $sources "$top_srcdir"/preload/malloc.c "$top_srcdir"/preload/api.
     objects="$objects $object"
 done
 # shellcheck disable=SC2086
-clang $flags -Wl,--wrap=os_write_all,--wrap=ash_stats_class -o $build/libfuzzer $objects -lm
+clang $flags -Wl,--wrap=os_write_all,--wrap=os_write_fmt,--wrap=ash_stats_class -o $build/libfuzzer $objects -lm
 
 status=0
 tests/fuzz/fuzz --list >$build/list
