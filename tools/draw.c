@@ -11,34 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct text {
-    char s[24];
-};
-
-static struct text bytes(uint64_t n)
+static struct fmt_number rate(uint64_t n)
 {
-    struct text t;
-    fmt_bytes_text(t.s, n);
-    return t;
-}
-
-static struct text count(uint64_t n)
-{
-    struct text t;
-    fmt_count_text(t.s, n);
-    return t;
-}
-
-static struct text rate(uint64_t n)
-{
-    struct text t = count(n);
+    struct fmt_number t = fmt_count(n);
     strcat(t.s, "/s");
     return t;
 }
 
-static struct text permille(unsigned n)
+static struct fmt_number permille(unsigned n)
 {
-    struct text t;
+    struct fmt_number t;
     snprintf(t.s, sizeof t.s, "%u.%u %%", n / 10 % 1000, n % 10);
     return t;
 }
@@ -108,18 +90,18 @@ static int draw_gauges(struct canvas *c, const struct view *v, int row)
 {
     const struct ash_stats *t = &v->now->total;
     char live[64], rss[64], hits[64];
-    snprintf(live, sizeof live, "%s blocks", count(t->live_blocks).s);
+    snprintf(live, sizeof live, "%s blocks", fmt_count(t->live_blocks).s);
     rss[0] = '\0';
     if (v->now->usage.swap > 0)
-        snprintf(rss, sizeof rss, "and %s swapped", bytes(v->now->usage.swap).s);
+        snprintf(rss, sizeof rss, "and %s swapped", fmt_bytes(v->now->usage.swap).s);
     else if (t->limit_bytes > 0)
-        snprintf(rss, sizeof rss, "limit %s, hit %s", bytes(t->limit_bytes).s,
-                 count(t->limit_hits).s);
+        snprintf(rss, sizeof rss, "limit %s, hit %s", fmt_bytes(t->limit_bytes).s,
+                 fmt_count(t->limit_hits).s);
     snprintf(hits, sizeof hits, "%s hits", permille(sample_hits(v->before, v->now)).s);
-    draw_gauge(c, row, "live", STYLE_GREEN, bytes(t->live_bytes).s, live, v->history.live,
+    draw_gauge(c, row, "live", STYLE_GREEN, fmt_bytes(t->live_bytes).s, live, v->history.live,
                v->history.n);
-    draw_gauge(c, row + 1, "rss", STYLE_MAGENTA, bytes(v->now->usage.rss).s, rss, v->history.rss,
-               v->history.n);
+    draw_gauge(c, row + 1, "rss", STYLE_MAGENTA, fmt_bytes(v->now->usage.rss).s, rss,
+               v->history.rss, v->history.n);
     draw_gauge(c, row + 2, "allocs", STYLE_CYAN, rate(sample_rate(v->before, v->now)).s, hits,
                v->history.rate, v->history.n);
     return row + 3;
@@ -159,10 +141,10 @@ static int draw_memory(struct canvas *c, const struct view *v, int row)
     shares_of(t, share);
     for (int i = 0; i < SHARES; i++)
         held += share[i].n;
-    int end = canvas_print(c, row, 1, STYLE_HEAD, "memory held %s", bytes(held).s);
+    int end = canvas_print(c, row, 1, STYLE_HEAD, "memory held %s", fmt_bytes(held).s);
     char aside[160];
-    snprintf(aside, sizeof aside, "peak %s   returned %s in %s purges", bytes(t->peak_bytes).s,
-             bytes(t->purged_bytes).s, count(t->purges).s);
+    snprintf(aside, sizeof aside, "peak %s   returned %s in %s purges", fmt_bytes(t->peak_bytes).s,
+             fmt_bytes(t->purged_bytes).s, fmt_count(t->purges).s);
     if (end + 3 + (int)strlen(aside) < c->columns)
         canvas_right(c, row, c->columns - 1, STYLE_DIM, aside);
     for (int i = 0; i < SHARES && held > 0; i++) {
@@ -173,7 +155,7 @@ static int draw_memory(struct canvas *c, const struct view *v, int row)
     }
     row += 2;
     for (int i = 0; i < SHARES; i++) {
-        struct text n = bytes(share[i].n);
+        struct fmt_number n = fmt_bytes(share[i].n);
         int length = 2 + (int)strlen(share[i].name) + 1 + (int)strlen(n.s) + 2;
         if (at + length > c->columns && at > 1) {
             row++;
@@ -188,11 +170,11 @@ static int draw_memory(struct canvas *c, const struct view *v, int row)
 
 /* ---- named things ---- */
 
-static struct text value(enum stat_unit unit, uint64_t n)
+static struct fmt_number value(enum stat_unit unit, uint64_t n)
 {
-    struct text t;
+    struct fmt_number t;
     if (unit != STAT_NS)
-        return unit == STAT_BYTES ? bytes(n) : count(n);
+        return unit == STAT_BYTES ? fmt_bytes(n) : fmt_count(n);
     char time[16];
     fmt_time_text(time, n);
     snprintf(t.s, sizeof t.s, "%s", time);
@@ -326,12 +308,13 @@ static const struct {
 
 static void draw_line(struct canvas *c, int row, const struct line *l, uint64_t most)
 {
-    const struct text texts[] = {l->name != NULL ? (struct text){"large"} : count(l->size),
-                                 bytes(l->bytes),
-                                 count(l->live),
-                                 rate(l->rate),
-                                 l->large ? (struct text){"-"} : permille(l->hits),
-                                 l->large ? (struct text){"-"} : permille(l->waste)};
+    const struct fmt_number texts[] = {l->name != NULL ? (struct fmt_number){"large"}
+                                                       : fmt_count(l->size),
+                                       fmt_bytes(l->bytes),
+                                       fmt_count(l->live),
+                                       rate(l->rate),
+                                       l->large ? (struct fmt_number){"-"} : permille(l->hits),
+                                       l->large ? (struct fmt_number){"-"} : permille(l->waste)};
     int at = 0;
     for (size_t i = 0; i < ASH_COUNT(heads) && at + heads[i].width <= c->columns; i++) {
         bool loud = i == 5 && l->waste > 500 && !l->large;
@@ -414,8 +397,8 @@ void draw_list(struct canvas *c, const struct listed *all, size_t n, size_t forb
         char pid[16], threads[16];
         snprintf(pid, sizeof pid, "%d", l->pid);
         snprintf(threads, sizeof threads, "%u", l->threads);
-        const struct text live = bytes(l->live), rss = bytes(l->rss), r = rate(l->rate),
-                          hits = permille(l->hits);
+        const struct fmt_number live = fmt_bytes(l->live), rss = fmt_bytes(l->rss),
+                                r = rate(l->rate), hits = permille(l->hits);
         bool known = l->note[0] == '\0';
         const char *const texts[] = {
             pid, known ? live.s : "?", rss.s, known ? r.s : "?", known ? hits.s : "?", threads};

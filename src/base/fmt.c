@@ -313,3 +313,17 @@ void fmt_time_text(char out[16], uint64_t ns)
     else
         put_scaled(out, ns, units, ASH_COUNT(units), 1000, 10000);
 }
+
+struct fmt_number fmt_bytes(uint64_t n)
+{
+    struct fmt_number t;
+    fmt_bytes_text(t.s, n);
+    return t;
+}
+
+struct fmt_number fmt_count(uint64_t n)
+{
+    struct fmt_number t;
+    fmt_count_text(t.s, n);
+    return t;
+}

@@ -50,4 +50,12 @@ void fmt_bytes_text(char out[16], uint64_t n); /* 64 B, 1.5 KiB, 12.0 MiB */
 void fmt_count_text(char out[16], uint64_t n); /* 1,234 and, from ten million on, 12.3 M */
 void fmt_time_text(char out[16], uint64_t ns); /* 850 ns, 12.3 us, 4.5 ms, 1.2 s */
 
+/* The same as values, with room for a word behind them. */
+struct fmt_number {
+    char s[24];
+};
+
+struct fmt_number fmt_bytes(uint64_t n);
+struct fmt_number fmt_count(uint64_t n);
+
 #endif

@@ -17,24 +17,6 @@
 
 enum { BAR_MAX = 25 }; /* characters for 100 % */
 
-struct text {
-    char s[16];
-};
-
-static struct text bytes(uint64_t n)
-{
-    struct text t;
-    fmt_bytes_text(t.s, n);
-    return t;
-}
-
-static struct text count(uint64_t n)
-{
-    struct text t;
-    fmt_count_text(t.s, n);
-    return t;
-}
-
 static uint64_t minus(uint64_t a, uint64_t b)
 {
     return a > b ? a - b : 0;
@@ -53,9 +35,9 @@ static unsigned permille(uint64_t part, uint64_t whole)
 }
 
 /* "98.7", or "-" where there is nothing to take a part of. */
-static struct text percent(uint64_t part, uint64_t whole)
+static struct fmt_number percent(uint64_t part, uint64_t whole)
 {
-    struct text t = {"-"};
+    struct fmt_number t = {"-"};
     unsigned tenths = permille(part, whole);
     if (whole > 0)
         fmt_text(t.s, sizeof t.s, "%u.%u", tenths / 10, tenths % 10);
@@ -66,22 +48,23 @@ static void put_traffic(struct fmt *f, const struct ash_stats *t)
 {
     uint64_t allocations = t->hits + t->misses;
     fmt_printf(f, "  allocations %12s   %s %% hits: %s from the thread's cache, %s slow\n",
-               count(allocations).s, percent(t->hits, allocations).s, count(t->hits).s,
-               count(t->misses).s);
+               fmt_count(allocations).s, percent(t->hits, allocations).s, fmt_count(t->hits).s,
+               fmt_count(t->misses).s);
     fmt_printf(f, "  frees       %12s   %s %% remote: %s went home to another thread\n",
-               count(t->frees).s, percent(t->remote_frees, t->frees).s, count(t->remote_frees).s);
+               fmt_count(t->frees).s, percent(t->remote_frees, t->frees).s,
+               fmt_count(t->remote_frees).s);
     fmt_printf(f, "  live        %12s   blocks, %s; %s of them large, %s\n",
-               count(t->live_blocks).s, bytes(t->live_bytes).s, count(t->large_live_blocks).s,
-               bytes(t->large_live_bytes).s);
+               fmt_count(t->live_blocks).s, fmt_bytes(t->live_bytes).s,
+               fmt_count(t->large_live_blocks).s, fmt_bytes(t->large_live_bytes).s);
     fmt_printf(f, "  threads     %12s   with a heap; %s slabs left by ended ones\n",
-               count(t->threads).s, count(t->orphan_slabs).s);
+               fmt_count(t->threads).s, fmt_count(t->orphan_slabs).s);
 }
 
 /* One line of the account of memory: a bar shows its part of what is held. */
 static void put_share(struct fmt *f, const char *name, uint64_t n, uint64_t held, const char *what)
 {
     size_t bar = (permille(n, held) * BAR_MAX + 999) / 1000;
-    fmt_printf(f, "    %-10s%12s %5s %%  ", name, bytes(n).s, percent(n, held).s);
+    fmt_printf(f, "    %-10s%12s %5s %%  ", name, fmt_bytes(n).s, percent(n, held).s);
     fmt_pad(f, '#', bar);
     fmt_pad(f, ' ', BAR_MAX - bar);
     fmt_printf(f, "  %s\n", what);
@@ -91,15 +74,16 @@ static void put_memory(struct fmt *f, const struct ash_stats *t)
 {
     uint64_t held = t->used_bytes + t->dirty_bytes + t->meta_bytes;
     uint64_t known = t->live_bytes + t->cached_bytes + t->slab_free_bytes;
-    struct text took;
+    struct fmt_number took;
     char wait[40];
     fmt_time_text(took.s, t->purge_ns);
     fmt_text(wait, sizeof wait, "free as a whole: back after %u ms", options.purge_ms);
 
-    fmt_printf(f, "\n  memory held %12s   %s in use, peak %s", bytes(held).s,
-               bytes(t->used_bytes).s, bytes(t->peak_bytes).s);
+    fmt_printf(f, "\n  memory held %12s   %s in use, peak %s", fmt_bytes(held).s,
+               fmt_bytes(t->used_bytes).s, fmt_bytes(t->peak_bytes).s);
     if (t->limit_bytes > 0)
-        fmt_printf(f, "; limit %s, met %s times", bytes(t->limit_bytes).s, count(t->limit_hits).s);
+        fmt_printf(f, "; limit %s, met %s times", fmt_bytes(t->limit_bytes).s,
+                   fmt_count(t->limit_hits).s);
     fmt_printf(f, "\n");
     put_share(f, "live", t->live_bytes, held, "in the program's hands");
     put_share(f, "cached", t->cached_bytes, held, "free in threads, handed out next");
@@ -110,7 +94,7 @@ static void put_memory(struct fmt *f, const struct ash_stats *t)
     put_share(f, "unpurged", t->dirty_bytes, held, wait);
     put_share(f, "records", t->meta_bytes, held, "the allocator's own");
     fmt_printf(f, "  returned    %12s   to the system in %s purges, which took %s\n",
-               bytes(t->purged_bytes).s, count(t->purges).s, took.s);
+               fmt_bytes(t->purged_bytes).s, fmt_count(t->purges).s, took.s);
 }
 
 /* Formats of a row: the heading and the large blocks fit the same columns. */
@@ -118,9 +102,9 @@ static void put_memory(struct fmt *f, const struct ash_stats *t)
 
 static void put_class(struct fmt *f, const struct ash_class_stats *c)
 {
-    fmt_printf(f, ROW, count(c->size).s, count(c->hits).s, count(c->misses).s,
-               percent(c->hits, c->hits + c->misses).s, count(c->live).s,
-               bytes(c->live * c->size).s, count(c->cached).s, count(c->slabs).s,
+    fmt_printf(f, ROW, fmt_count(c->size).s, fmt_count(c->hits).s, fmt_count(c->misses).s,
+               percent(c->hits, c->hits + c->misses).s, fmt_count(c->live).s,
+               fmt_bytes(c->live * c->size).s, fmt_count(c->cached).s, fmt_count(c->slabs).s,
                percent(minus(c->capacity, c->live), c->capacity).s);
 }
 
@@ -135,17 +119,17 @@ static void put_classes(struct fmt *f, const struct ash_stats *t)
         large = minus(large, c.misses);
         put_class(f, &c);
     }
-    fmt_printf(f, ROW, "large", "-", count(large).s, "-", count(t->large_live_blocks).s,
-               bytes(t->large_live_bytes).s, "-", "-", "-");
+    fmt_printf(f, ROW, "large", "-", fmt_count(large).s, "-", fmt_count(t->large_live_blocks).s,
+               fmt_bytes(t->large_live_bytes).s, "-", "-", "-");
 }
 
-static struct text value(const struct stat_field *stat, uint64_t n)
+static struct fmt_number value(const struct stat_field *stat, uint64_t n)
 {
-    struct text t;
+    struct fmt_number t;
     if (stat->unit == STAT_BYTES)
-        return bytes(n);
+        return fmt_bytes(n);
     if (stat->unit == STAT_COUNT)
-        return count(n);
+        return fmt_count(n);
     fmt_time_text(t.s, n);
     return t;
 }
