@@ -20,21 +20,6 @@ static struct ash_wal_stats stats(struct ash_wal *w)
     return s;
 }
 
-static int put(struct ash_wal *w, const void *bytes, size_t n, uint64_t *lsn)
-{
-    struct iovec piece = {(void *)(uintptr_t)bytes, n};
-    return ash_wal_append(w, &piece, 1, lsn);
-}
-
-static struct ash_wal *reopen(const char *path, const struct ash_wal_config *config)
-{
-    struct ash_wal *w = NULL;
-    int status = ash_wal_open(path, config, &w);
-    if (status != 0)
-        tap_line("# %s: %s", path, strerror(-status));
-    return w;
-}
-
 /* ---- how it is used ---- */
 
 struct counter {
@@ -95,22 +80,22 @@ static int stop_at_two(void *user, uint64_t lsn, const void *data, size_t len)
 static void test_append(void)
 {
     const char *path = wal_path("append");
-    struct ash_wal *w = reopen(path, ASH_WAL_CONFIG(.name = "log", .buffer_bytes = 4096));
+    struct ash_wal *w = wal_reopen(path, ASH_WAL_CONFIG(.name = "log", .buffer_bytes = 4096));
     uint64_t a = 0, b = 0, c = 0;
     struct iovec pieces[] = {{(char[]){'o', 'n'}, 2}, {NULL, 0}, {(char[]){'e'}, 1}};
     static char large[4096];
     is_int(ash_wal_append(w, pieces, 3, &a), 0, "a record of three pieces");
-    is_int(put(w, "two", 3, &b), 0, "one of one");
-    is_int(put(w, "three", 5, NULL), 0, "one whose place nobody wants");
+    is_int(wal_put(w, "two", 3, &b), 0, "one of one");
+    is_int(wal_put(w, "three", 5, NULL), 0, "one whose place nobody wants");
     ok(a > 0 && b > a, "places grow");
     is_int((long long)ash_wal_synced(w), 0, "nothing is synced");
     is_int(ash_wal_sync(w, b), 0, "now the second is");
     ok(ash_wal_synced(w) >= b, "and says so");
-    is_int(put(w, large, sizeof large - 64, &c), 0, "the largest record");
-    is_int(put(w, large, sizeof large - 63, NULL), -EMSGSIZE, "larger");
+    is_int(wal_put(w, large, sizeof large - 64, &c), 0, "the largest record");
+    is_int(wal_put(w, large, sizeof large - 63, NULL), -EMSGSIZE, "larger");
     is_int(ash_wal_append(w, (struct iovec[]){{large, SIZE_MAX - 8}, {large, 100}}, 2, NULL), -EMSGSIZE,
            "lengths that wrap");
-    is_int(put(w, "", 0, NULL), -EINVAL, "nothing");
+    is_int(wal_put(w, "", 0, NULL), -EINVAL, "nothing");
     is_int(ash_wal_append(w, pieces, 0, NULL), -EINVAL, "no pieces");
     is_int(ash_wal_append(w, (struct iovec[]){{NULL, 4}}, 1, NULL), -EINVAL, "NULL and a length");
     is_int(ash_wal_append(NULL, pieces, 3, NULL), -EINVAL, "no log");
@@ -179,7 +164,7 @@ static void test_wrong(void)
 static void test_lock(void)
 {
     const char *path = wal_path("lock");
-    struct ash_wal *w = reopen(path, NULL), *second = NULL;
+    struct ash_wal *w = wal_reopen(path, NULL), *second = NULL;
     is_int(ash_wal_open(path, NULL, &second), -EBUSY, "open twice in a process");
     int status = -1;
     pid_t child = fork();
@@ -210,12 +195,12 @@ static void test_segments(void)
 {
     const char *path = wal_path("segments");
     const struct ash_wal_config config = {.struct_size = sizeof config, .buffer_bytes = 4096, .segment_bytes = 8192};
-    struct ash_wal *w = reopen(path, &config);
+    struct ash_wal *w = wal_reopen(path, &config);
     char record[100] = "", last[512];
     uint64_t place[1000], seen[2] = {0, 0};
     for (uint64_t i = 0; i < 1000; i++) {
         memcpy(record, &i, sizeof i);
-        if (put(w, record, sizeof record, &place[i]) != 0)
+        if (wal_put(w, record, sizeof record, &place[i]) != 0)
             abort();
     }
     is_int(ash_wal_truncate(w, UINT64_MAX), -EINVAL, "what is not synced cannot be dropped");
@@ -232,10 +217,10 @@ static void test_segments(void)
     is_int(ash_wal_truncate(w, place[999]), 0, "all of it");
     is_int(wal_last(path, last), 1, "leaves one");
     ash_wal_close(w);
-    w = reopen(path, &config);
+    w = wal_reopen(path, &config);
     ok(w != NULL && stats(w).segments == 1 && stats(w).end_lsn >= place[999], "places go on after that");
     uint64_t next;
-    is_int(put(w, record, sizeof record, &next), 0, "another");
+    is_int(wal_put(w, record, sizeof record, &next), 0, "another");
     ok(next > place[999], "behind the others");
     ash_wal_close(w);
 }
@@ -245,11 +230,11 @@ static void test_segments(void)
 /* Five records of one group each, as a file; `ends` are the places behind them. */
 static unsigned char *make_file(const char *path, char file[512], size_t *n, uint64_t ends[5])
 {
-    struct ash_wal *w = reopen(path, NULL);
+    struct ash_wal *w = wal_reopen(path, NULL);
     for (unsigned i = 0; i < 5; i++) {
         char text[40];
         int len = snprintf(text, sizeof text, "record %u%.*s", i, (int)i * 3, "and so on and on");
-        if (put(w, text, (size_t)len, &ends[i]) != 0 || ash_wal_sync(w, ends[i]) != 0)
+        if (wal_put(w, text, (size_t)len, &ends[i]) != 0 || ash_wal_sync(w, ends[i]) != 0)
             abort();
     }
     wal_last(path, file);
@@ -281,10 +266,10 @@ static void test_torn(void)
         struct ash_wal_report r;
         wrong += ash_wal_replay(path, count_only, &got) != 0 || got != want || ash_wal_check(path, &r) != 0 ||
                  r.records != (unsigned)want || r.end_lsn + 64 + r.torn_bytes != cut;
-        struct ash_wal *w = reopen(path, NULL); /* cuts it off, and what is appended comes behind */
+        struct ash_wal *w = wal_reopen(path, NULL); /* cuts it off, and what is appended comes behind */
         uint64_t lsn = 0;
         got = 0;
-        wrong_open += w == NULL || put(w, "more", 4, &lsn) != 0 || ash_wal_close(w) != 0 ||
+        wrong_open += w == NULL || wal_put(w, "more", 4, &lsn) != 0 || ash_wal_close(w) != 0 ||
                       ash_wal_replay(path, count_only, &got) != 0 || got != want + 1;
     }
     is_int(wrong, 0, "torn at every byte: what is in front is there, and no damage");
@@ -333,13 +318,13 @@ static void test_out_of_order(void)
     const char *path = wal_path("order");
     char file[512];
     const struct ash_wal_config small = {.struct_size = sizeof small, .buffer_bytes = 4096};
-    struct ash_wal *w = reopen(path, &small);
+    struct ash_wal *w = wal_reopen(path, &small);
     char record[1000] = "x";
     uint64_t lsn;
-    put(w, record, sizeof record, &lsn);
+    wal_put(w, record, sizeof record, &lsn);
     ash_wal_sync(w, lsn);
     for (unsigned i = 0; i < 9; i++) /* three groups, written for room, not synced */
-        put(w, record, sizeof record, NULL);
+        wal_put(w, record, sizeof record, NULL);
     wal_last(path, file);
     size_t n;
     unsigned char *bytes = wal_slurp(file, &n);
@@ -356,11 +341,11 @@ static void test_missing(void)
 {
     const char *path = wal_path("missing");
     const struct ash_wal_config config = {.struct_size = sizeof config, .buffer_bytes = 4096, .segment_bytes = 4096};
-    struct ash_wal *w = reopen(path, &config);
+    struct ash_wal *w = wal_reopen(path, &config);
     char record[1000] = "", name[600];
     uint64_t lsn;
     for (unsigned i = 0; i < 40; i++) {
-        put(w, record, sizeof record, &lsn);
+        wal_put(w, record, sizeof record, &lsn);
         ash_wal_sync(w, lsn);
     }
     ash_wal_close(w);
@@ -391,12 +376,12 @@ static void test_no_room(void)
     if (child == 0) {
         signal(SIGXFSZ, SIG_IGN);
         setrlimit(RLIMIT_FSIZE, &(struct rlimit){65536, 65536});
-        struct ash_wal *w = reopen(path, ASH_WAL_CONFIG(.buffer_bytes = 8192));
+        struct ash_wal *w = wal_reopen(path, ASH_WAL_CONFIG(.buffer_bytes = 8192));
         char record[1000] = "";
         uint64_t lsn, good = 0;
         int status = 0;
         for (unsigned i = 0; i < 1000 && status == 0; i++) {
-            status = put(w, record, sizeof record, &lsn);
+            status = wal_put(w, record, sizeof record, &lsn);
             if (status == 0)
                 status = ash_wal_sync(w, lsn);
             good += status == 0;
@@ -404,7 +389,7 @@ static void test_no_room(void)
         if (status != -EFBIG || good == 0 || good >= 66)
             _exit(1);
         setrlimit(RLIMIT_FSIZE, &(struct rlimit){65536, 65536});
-        if (put(w, "x", 1, &lsn) != -EFBIG || ash_wal_sync(w, UINT64_MAX) != -EFBIG || stats(w).error != EFBIG)
+        if (wal_put(w, "x", 1, &lsn) != -EFBIG || ash_wal_sync(w, UINT64_MAX) != -EFBIG || stats(w).error != EFBIG)
             _exit(2);
         if (ash_wal_sync(w, ash_wal_synced(w)) != 0)
             _exit(3);
@@ -413,11 +398,11 @@ static void test_no_room(void)
     int status = -1, got = 0;
     waitpid(child, &status, 0);
     ok(WIFEXITED(status) && WEXITSTATUS(status) > 4, "a file that cannot grow: the error stays, what was synced is");
-    struct ash_wal *w = reopen(path, NULL);
+    struct ash_wal *w = wal_reopen(path, NULL);
     is_int(ash_wal_replay(path, count_only, &got), 0, "opened anew");
     ok(got >= WEXITSTATUS(status), "all that were synced are there");
     uint64_t lsn;
-    ok(put(w, "x", 1, &lsn) == 0 && ash_wal_sync(w, lsn) == 0, "and it goes on");
+    ok(wal_put(w, "x", 1, &lsn) == 0 && ash_wal_sync(w, lsn) == 0, "and it goes on");
     ash_wal_close(w);
 }
 
@@ -431,19 +416,19 @@ static void test_full_device(void)
     }
     char log[200];
     snprintf(log, sizeof log, "%s/log", path);
-    struct ash_wal *w = reopen(log, ASH_WAL_CONFIG(.buffer_bytes = 8192, .segment_bytes = 65536));
+    struct ash_wal *w = wal_reopen(log, ASH_WAL_CONFIG(.buffer_bytes = 8192, .segment_bytes = 65536));
     char record[1000] = "";
     uint64_t lsn, good = 0;
     int status = 0, got = 0;
     while (status == 0) {
-        status = put(w, record, sizeof record, &lsn);
+        status = wal_put(w, record, sizeof record, &lsn);
         if (status == 0)
             status = ash_wal_sync(w, lsn);
         good += status == 0;
     }
     is_int(status, -ENOSPC, "no space left on the device");
     is_int(ash_wal_close(w), -ENOSPC, "which closing tells as well");
-    w = reopen(log, NULL);
+    w = wal_reopen(log, NULL);
     is_int(ash_wal_replay(log, count_only, &got), 0, "opened anew");
     ok((uint64_t)got >= good && good > 100, "all that were synced are there: %d", (int)good);
     ash_wal_close(w);
@@ -501,7 +486,7 @@ static int check_order(void *user, uint64_t lsn, const void *data, size_t len)
 static void test_threads(void)
 {
     const char *path = wal_path("threads");
-    struct ash_wal *w = reopen(path, ASH_WAL_CONFIG(.buffer_bytes = 8192, .segment_bytes = 65536));
+    struct ash_wal *w = wal_reopen(path, ASH_WAL_CONFIG(.buffer_bytes = 8192, .segment_bytes = 65536));
     pthread_t thread[THREADS];
     struct writer writer[THREADS];
     struct order order = {.wrong = 0};

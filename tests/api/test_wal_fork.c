@@ -11,21 +11,6 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-static int put(struct ash_wal *w, const void *bytes, size_t n, uint64_t *lsn)
-{
-    struct iovec piece = {(void *)(uintptr_t)bytes, n};
-    return ash_wal_append(w, &piece, 1, lsn);
-}
-
-static struct ash_wal *reopen(const char *path, const struct ash_wal_config *config)
-{
-    struct ash_wal *w = NULL;
-    int status = ash_wal_open(path, config, &w);
-    if (status != 0)
-        tap_line("# %s: %s", path, strerror(-status));
-    return w;
-}
-
 static int count_only(void *user, uint64_t lsn, const void *data, size_t len)
 {
     (void)lsn, (void)data, (void)len;
@@ -36,7 +21,7 @@ static int count_only(void *user, uint64_t lsn, const void *data, size_t len)
 static void *append_for_ever(void *log)
 {
     uint64_t lsn;
-    while (put(log, "more", 4, &lsn) == 0 && ash_wal_sync(log, lsn) == 0)
+    while (wal_put(log, "more", 4, &lsn) == 0 && ash_wal_sync(log, lsn) == 0)
         ;
     return NULL;
 }
@@ -51,10 +36,10 @@ static int child_of_writer(struct ash_wal *w, uint64_t synced)
 static void test_fork_in_write(void)
 {
     enum { FORKS = 20 };
-    struct ash_wal *w = reopen(wal_path("writer"), NULL);
+    struct ash_wal *w = wal_reopen(wal_path("writer"), NULL);
     uint64_t lsn;
     pthread_t writer;
-    int wrong = put(w, "first", 5, &lsn) != 0 || ash_wal_sync(w, lsn) != 0, status = -1;
+    int wrong = wal_put(w, "first", 5, &lsn) != 0 || ash_wal_sync(w, lsn) != 0, status = -1;
     pthread_create(&writer, NULL, append_for_ever, w);
     for (int i = 0; i < FORKS; i++) {
         usleep(1000);
@@ -80,12 +65,12 @@ static void test_fork_in_write(void)
 static void test_fork(void)
 {
     const char *path = wal_path("fork");
-    struct ash_wal *w = reopen(path, NULL);
+    struct ash_wal *w = wal_reopen(path, NULL);
     uint64_t lsn;
-    put(w, "mine", 4, &lsn);
+    wal_put(w, "mine", 4, &lsn);
     pid_t child = fork();
     if (child == 0) {
-        int good = put(w, "x", 1, NULL) == -EPERM && ash_wal_sync(w, lsn) == -EPERM && ash_wal_truncate(w, 0) == -EPERM;
+        int good = wal_put(w, "x", 1, NULL) == -EPERM && ash_wal_sync(w, lsn) == -EPERM && ash_wal_truncate(w, 0) == -EPERM;
         _exit(good && ash_wal_close(w) == 0 ? 0 : 1);
     }
     int status = -1, got = 0;

@@ -3,6 +3,7 @@
 #define ASH_TESTS_WALS_H
 
 #include "ashlar/wal.h"
+#include "tap.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -93,6 +94,23 @@ __attribute__((unused)) static void wal_spill(const char *file, const void *byte
     if (fd < 0 || write(fd, bytes, n) != (ssize_t)n)
         exit(99);
     close(fd);
+}
+
+/* One record, of one piece. */
+__attribute__((unused)) static int wal_put(struct ash_wal *w, const void *bytes, size_t n, uint64_t *lsn)
+{
+    struct iovec piece = {(void *)(uintptr_t)bytes, n};
+    return ash_wal_append(w, &piece, 1, lsn);
+}
+
+/* NULL, and it says why. */
+__attribute__((unused)) static struct ash_wal *wal_reopen(const char *path, const struct ash_wal_config *config)
+{
+    struct ash_wal *w = NULL;
+    int status = ash_wal_open(path, config, &w);
+    if (status != 0)
+        tap_line("# %s: %s", path, strerror(-status));
+    return w;
 }
 
 #endif

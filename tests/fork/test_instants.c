@@ -15,17 +15,17 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <ucontext.h>
 
 #if defined(__x86_64__)
 
-enum { INSTRUCTIONS_MAX = 1 << 18, TRAP_FLAG = 0x100, PATIENCE = 60, MANY = 60, TAKEN = 100, OBJECTS = 400, BUSY = 40 };
+#include "../lockfree/step.h"
+
+enum { INSTRUCTIONS_MAX = 1 << 18, PATIENCE = 60, MANY = 60, TAKEN = 100, OBJECTS = 400, BUSY = 40 };
 
 static const size_t sizes[] = {64, 1400, 3500};
 enum { SIZES = sizeof sizes / sizeof *sizes };
@@ -280,25 +280,12 @@ static void on_step(int signal, siginfo_t *info, void *context)
     wait_while(library_find(ip) + 1);
 }
 
-/* The interrupted thread is stepped from here on (SIGUSR1), or no more (SIGUSR2). */
-static void on_switch(int signal, siginfo_t *info, void *context)
-{
-    (void)info;
-    greg_t *flags = &((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL];
-    *flags = signal == SIGUSR1 ? *flags | TRAP_FLAG : *flags & ~(greg_t)TRAP_FLAG;
-}
-
-static void raise_here(int signal)
-{
-    syscall(SYS_tgkill, getpid(), (int)syscall(SYS_gettid), signal);
-}
-
 static pthread_key_t last_key; /* younger than the library's: its destructor runs behind that one */
 
 static void last_destructor(void *unused)
 {
     (void)unused;
-    raise_here(SIGUSR2); /* libc ends a thread with its signals blocked, a step would kill the process */
+    step_end();
     stand(ENDED);
 }
 
@@ -307,10 +294,10 @@ static void *other_main(void *arg)
     const struct path *path = arg;
     path->prepare();
     pthread_setspecific(last_key, path);
-    raise_here(SIGUSR1);
+    step_begin();
     if (path->run != NULL) {
         path->run();
-        raise_here(SIGUSR2);
+        step_end();
         path->clear();
     }
     return NULL;
@@ -370,11 +357,7 @@ int main(void)
     is_long = getenv("ASH_TEST_LONG") != NULL;
     most_visits = is_long ? 5 : 1;
     turn = (unsigned)getpid();
-    struct sigaction step = {.sa_sigaction = on_step, .sa_flags = SA_SIGINFO};
-    struct sigaction change = {.sa_sigaction = on_switch, .sa_flags = SA_SIGINFO};
-    sigaction(SIGTRAP, &step, NULL);
-    sigaction(SIGUSR1, &change, NULL);
-    sigaction(SIGUSR2, &change, NULL);
+    step_init(on_step);
     free(malloc(1)); /* the library has its key */
     pthread_key_create(&last_key, last_destructor);
     pool = ash_pool_create("instants", ASH_POOL_CONFIG(.obj_size = 64, .cache = 16, .ctor = object_init,

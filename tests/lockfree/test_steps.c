@@ -14,14 +14,13 @@
 
 #include <malloc.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
-#include <ucontext.h>
 
 #if defined(__x86_64__)
 
-enum { PATIENCE = 60, INSTRUCTIONS_MAX = 1 << 18, TRAP_FLAG = 0x100 };
+#include "step.h"
+
+enum { PATIENCE = 60, INSTRUCTIONS_MAX = 1 << 18 };
 
 static volatile size_t impossible = (size_t)1 << 46; /* hidden from the compiler */
 
@@ -202,19 +201,6 @@ static void on_step(int signal, siginfo_t *info, void *context)
     _exit(1); /* those that wait will never end */
 }
 
-/* The interrupted thread is stepped from here on (SIGUSR1), or no more (SIGUSR2). */
-static void on_switch(int signal, siginfo_t *info, void *context)
-{
-    (void)info;
-    greg_t *flags = &((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL];
-    *flags = signal == SIGUSR1 ? *flags | TRAP_FLAG : *flags & ~(greg_t)TRAP_FLAG;
-}
-
-static void raise_here(int signal)
-{
-    syscall(SYS_tgkill, getpid(), (int)syscall(SYS_gettid), signal);
-}
-
 static pthread_key_t last_key; /* younger than the library's: its destructor runs behind that one */
 
 static void last_destructor(void *value)
@@ -225,7 +211,7 @@ static void last_destructor(void *value)
         held[0] = NULL;
         free(malloc(40));
     }
-    raise_here(SIGUSR2); /* libc ends a thread with its signals blocked, a step would kill the process */
+    step_end();
 }
 
 static void *victim_main(void *arg)
@@ -233,10 +219,10 @@ static void *victim_main(void *arg)
     const struct path *path = arg;
     path->prepare();
     pthread_setspecific(last_key, path);
-    raise_here(SIGUSR1);
+    step_begin();
     if (path->run != NULL) {
         path->run();
-        raise_here(SIGUSR2);
+        step_end();
         path->clear();
     }
     return NULL;
@@ -288,11 +274,7 @@ int main(void)
         most_visits = 5;
         operations = 2000;
     }
-    struct sigaction step = {.sa_sigaction = on_step, .sa_flags = SA_SIGINFO};
-    struct sigaction change = {.sa_sigaction = on_switch, .sa_flags = SA_SIGINFO};
-    sigaction(SIGTRAP, &step, NULL);
-    sigaction(SIGUSR1, &change, NULL);
-    sigaction(SIGUSR2, &change, NULL);
+    step_init(on_step);
     free(malloc(1)); /* the library has its key */
     pthread_key_create(&last_key, last_destructor);
     load_in_turns();
