@@ -152,13 +152,17 @@ static void hold_range(struct search *s, uintptr_t from, uintptr_t to)
     hold_deeper(s);
 }
 
-/* The parts of a mapping that are roots: not the window, not this search, not our own frames. */
+/*
+ * The parts of a mapping that are roots: not the window nor the word that says where it begins,
+ * which is where its first block may lie, not this search, not our own frames.
+ */
 static void hold_mapping(struct search *s, uintptr_t from, uintptr_t to)
 {
     const struct {
         uintptr_t from, to;
     } out[] = {
-        {s->host->window_from, s->host->window_to()},
+        {*s->host->window_from, s->host->window_to()},
+        {(uintptr_t)s->host->window_from, (uintptr_t)(s->host->window_from + 1)},
         {(uintptr_t)s, (uintptr_t)s + s->mapped},
     };
     for (size_t i = 0; i < ASH_COUNT(out); i++)

@@ -53,7 +53,7 @@ void profile_init(void)
         .absolute = dump_absolute,
         .standard_error = dump_stderr,
         .walk = walk_live,
-        .window_from = window.base,
+        .window_from = &window.base,
         .window_to = window_end,
         .code = __ehdr_start,
         .code_end = etext,

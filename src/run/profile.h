@@ -24,7 +24,7 @@ struct profile_host {
     bool (*absolute)(char *out, size_t cap, const char *path);        /* dump_absolute */
     int (*standard_error)(void);                                      /* dump_stderr */
     void (*walk)(void (*fn)(const struct walk_block *, void *), void *arg);
-    uintptr_t window_from;        /* all blocks lie from here … */
+    const uintptr_t *window_from; /* all blocks lie from here, which is in no other word … */
     uintptr_t (*window_to)(void); /* … to here */
     const void *code, *code_end;  /* of libashlar.so, which call stacks are shown without */
 };
