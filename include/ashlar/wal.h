@@ -67,7 +67,8 @@ struct ash_wal_config {
     size_t struct_size;
     const char *name;     /* for statistics: 1 to 31 printable characters; copied; NULL for "wal" */
     size_t buffer_bytes;  /* of each buffer, and of a record at most; 0 for 1 MiB, 4 KiB to 1 GiB */
-    size_t segment_bytes; /* at which the next one is begun; 0 for 16 MiB, at least 4 KiB */
+    size_t segment_bytes; /* of a file; 0 for 16 MiB, 4 KiB to 1 GiB, in steps of 4 KiB */
+    unsigned spares;      /* files that are kept to be used again; 0 for 2, at most 64 */
 };
 
 #define ASH_WAL_CONFIG(...) ASH_CONFIG(struct ash_wal_config, __VA_ARGS__)
@@ -108,6 +109,13 @@ uint64_t ash_wal_synced(const struct ash_wal *wal);
 int ash_wal_truncate(struct ash_wal *wal, uint64_t lsn);
 
 /*
+ * Makes room for the next segment now, if there is none, so that no sync has to: for a thread that
+ * has the time, about once while a segment fills. 0, or why there is no room (-ENOSPC ...), after
+ * which the log goes on; or the error that it failed with. Cost: as ash_wal_open.
+ */
+int ash_wal_prepare(struct ash_wal *wal);
+
+/*
  * Calls `fn` with every record of the log in `path`, in order, until it returns something else than
  * 0, which is the result then. -EBADMSG when there is damage, behind the records that are in front
  * of it; -ENOENT without a log; -ENOMEM (a segment is read as a whole). The log may be open, and
@@ -140,6 +148,7 @@ struct ash_wal_stats {
     uint64_t waits;    /* appends that found both buffers full */
     uint64_t segments; /* there now */
     uint64_t removed;  /* segments, by ash_wal_truncate */
+    uint64_t recycled; /* segments that it kept for their files */
     uint64_t end_lsn;  /* behind the last record */
     uint64_t synced_lsn;
     uint64_t error; /* the errno that it has failed with, or 0 */

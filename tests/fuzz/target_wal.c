@@ -27,7 +27,7 @@ static size_t last_synced; /* in the file: what is in front of it was synced, as
 /* Groups of records; the bytes of each follow from its first. Returns the size. */
 static size_t write_groups(struct input *in, unsigned char *file, uint64_t begin)
 {
-    struct wal_head head = wal_head_make(LOG_NUMBER, begin);
+    struct wal_head head = wal_head_make(LOG_NUMBER, begin, begin, false);
     size_t size = WAL_HEAD, synced = WAL_HEAD;
     memcpy(file, &head, sizeof head);
     records = 0;
