@@ -97,10 +97,10 @@ static int mend_tail(struct ash_wal *w, const struct wal_scan *s)
     int status = os_dir_write_at(w->fd, s->bytes + from, s->at - from, from);
     if (status == 0)
         status = wal_zero(w->fd, s->at, filled);
-    if (status == 0)
-        status = wal_zero(w->fd, s->size, w->segment_bytes);
-    if (status == 0)
+    if (status == 0) {
+        wal_zero(w->fd, s->size, w->segment_bytes); /* on a full device it grows as it can */
         status = os_dir_sync(w->fd);
+    }
     return status == 0 ? os_dir_sync(w->room.dir) : status;
 }
 
