@@ -106,18 +106,17 @@ int wal_load(struct wal_scan *s, int dir, const struct wal_list *list, unsigned 
     return status;
 }
 
-/* Whether the next segment in the list says that another one is in front of it. */
-static bool gap_behind(int dir, const struct wal_list *list, unsigned i)
+/* The head of a segment in the list; false: there is none that is good. */
+static bool read_head(struct wal_head *head, int dir, const struct wal_list *list, unsigned i)
 {
-    struct wal_head head;
     char name[WAL_NAME];
-    wal_name(name, list->begin[i + 1]);
+    wal_name(name, list->begin[i]);
     int fd = os_dir_read(dir, name);
-    bool gap = fd >= 0 && os_dir_read_at(fd, &head, sizeof head, 0) == 0 &&
-               wal_head_is_good(&head) && !wal_head_follows(&head, list->begin[i]);
+    bool good = fd >= 0 && os_dir_read_at(fd, head, sizeof *head, 0) == 0 &&
+                wal_head_is_good(head) && head->begin == list->begin[i];
     if (fd >= 0)
         os_close(fd);
-    return gap;
+    return good;
 }
 
 /* A walk over all of a log. */
@@ -189,11 +188,13 @@ static int walk_segment(struct walk *w, struct wal_scan *s, int dir, const struc
 static int walk_list(struct walk *w, int dir, const struct wal_list *list)
 {
     struct wal_scan s;
+    struct wal_head next;
     int status = list->count > 0 ? 0 : -ENOENT;
     for (unsigned i = 0; i < list->count && status == 0; i++) {
         uint64_t begin = list->begin[i];
-        bool is_last = i + 1 == list->count, gap = !is_last && gap_behind(dir, list, i);
-        status = wal_load(&s, dir, list, i, is_last || gap);
+        bool any = i + 1 < list->count && read_head(&next, dir, list, i + 1);
+        bool gap = any && !wal_head_follows(&next, begin);
+        status = wal_load(&s, dir, list, i, !any || gap); /* to where the next one truly begins */
         if (status == -EBADMSG)
             return damaged(w, begin, 0);
         if (status != 0)
