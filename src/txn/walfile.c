@@ -149,8 +149,8 @@ enum wal_found wal_scan_next(struct wal_scan *s)
         return WAL_END;
     if (!s->is_last)
         return WAL_DAMAGED;
-    s->torn = left_behind(s);
-    if (s->torn == 0)
+    s->left = left_behind(s);
+    if (s->left == 0)
         return WAL_END;
     if (was_synced(s))
         return WAL_DAMAGED;

@@ -71,7 +71,7 @@ struct wal_scan {
     size_t size;
     struct wal_head head;
     size_t at;       /* in the file: behind what was found last */
-    size_t torn;     /* bytes behind that, when what was found is WAL_TORN */
+    size_t left;     /* at the end of the last segment: bytes behind that, to the last but zeroes */
     uint64_t synced; /* by the last mark */
     bool is_last;    /* rule 4 */
     const void *data;

@@ -93,10 +93,9 @@ static int begin_log(struct ash_wal *w)
 static int mend_tail(struct ash_wal *w, const struct wal_scan *s)
 {
     size_t from = WAL_HEAD + (s->synced - s->head.begin);
-    size_t filled = s->head.used != 0 ? s->size : s->at + s->torn;
     int status = os_dir_write_at(w->fd, s->bytes + from, s->at - from, from);
     if (status == 0)
-        status = wal_zero(w->fd, s->at, filled);
+        status = wal_zero(w->fd, s->at, s->at + s->left);
     if (status == 0) {
         wal_zero(w->fd, s->size, w->segment_bytes); /* on a full device it grows as it can */
         status = os_dir_sync(w->fd);

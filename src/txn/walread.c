@@ -181,7 +181,7 @@ static int walk_segment(struct walk *w, struct wal_scan *s, int dir, const struc
     }
     w->report.end_lsn = wal_scan_lsn(s);
     if (found == WAL_TORN)
-        w->report.torn_bytes = s->torn;
+        w->report.torn_bytes = s->left;
     return found == WAL_DAMAGED ? damaged(w, s->head.begin, s->at) : 0;
 }
 
