@@ -1,12 +1,12 @@
 /*
  * bench_wal: the write-ahead log (ashlar/wal.h).
  *
- *   log_group    a record of so many bytes appended and synced, by 1 to 64 threads: group commit; `a_sync`
- *                is how many records one sync served
+ *   log_group    a record of so many bytes appended and synced, by 1 to 64 threads: group commit;
+ *                `a_sync` is how many records one sync served
  *   log_again    the same with checkpoints: the files are used again
- *   log_each     a write to a file that grows and an fdatasync for each, by as many threads: the file system
- *                may serve several with one commit of its journal
- *   log_filled   the same by one thread in a file that was filled before: what is left without its journal
+ *   log_each     a write to a file that grows and an fdatasync for each, by as many threads: the
+ *                file system may serve several with one commit of its journal
+ *   log_filled   the same by one thread in a file that was filled before: what is left without it
  *   log_append   appended alone, to a log in memory (/dev/shm)
  *
  * Logs are in the directory ASH_BENCH_DIR, or the working directory.

@@ -18,9 +18,9 @@
  *  5. The first error stays (`failed`): nothing is written or synced after it.
  *  6. Opened, a log is rewritten from its last mark on, byte for byte: a sync that failed may have
  *     left pages in memory that the kernel takes for written.
- *  7. The room for the next segment is filled bit by bit, by callers whose sync is done, while nobody
- *     waits for them: from the segment's first quarter on, twice as fast as that fills. What fails
- *     there is no failure of the log; the writer that needs the room tries again.
+ *  7. The room for the next segment is filled bit by bit, by callers whose sync is done, while
+ *     nobody waits for them: from the segment's first quarter on, twice as fast as that fills. What
+ *     fails there is no failure of the log; the writer that needs the room tries again.
  *
  * Rejected: a thread of its own that writes (a program that does not wait pays two switches for
  * nothing); a fixed wait before each sync (a lone caller pays it for nobody).

@@ -23,8 +23,8 @@
  *     Each head names the segment in front, so a file that is missing is known.
  *
  * Rejected: one checksum a group (damage to one record takes all of them), a table of places (it
- * would have to be synced too), a last frame that seals a segment (the next one's name says it), and
- * cutting files to their size (used again, they would have to be filled anew).
+ * would have to be synced too), a last frame that seals a segment (the next one's name says it),
+ * and cutting files to their size (used again, they would have to be filled anew).
  */
 #ifndef ASH_WALFILE_H
 #define ASH_WALFILE_H

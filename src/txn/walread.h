@@ -1,9 +1,10 @@
 /*
  * Reading logs: which segments there are, and what is in them. See txn/walfile.h for the format.
  *
- * A log may be read while it is written. Its last segment is not read in one instant, so a group can
- * be missing in what was read and a later one be there, with a mark that says that the first one
- * was synced. It was then, so it is there when the segment is read again; what is not is damage.
+ * A log may be read while it is written. Its last segment is not read in one instant, so a group
+ * can be missing in what was read and a later one be there, with a mark that says that the first
+ * one was synced. It was then, so it is there when the segment is read again; what is not is
+ * damage.
  */
 #ifndef ASH_WALREAD_H
 #define ASH_WALREAD_H
