@@ -165,20 +165,17 @@ static int load_again(struct wal_scan *s, int dir, const struct wal_list *list, 
 static int walk_segment(struct walk *w, struct wal_scan *s, int dir, const struct wal_list *list,
                         unsigned i)
 {
-    enum wal_found found = WAL_DAMAGED;
+    enum wal_found found = WAL_END;
     size_t tried = 0; /* where it was damaged before it was read again */
-    for (;;) {
-        int status = walk_records(w, s, &found);
-        if (status == 0 && found == WAL_DAMAGED && s->is_last && s->at != tried) {
-            tried = s->at;
-            status = load_again(s, dir, list, i);
-            if (status == 0)
-                continue;
-        }
-        if (status != 0)
-            return status;
-        break;
+    int status = walk_records(w, s, &found);
+    while (status == 0 && found == WAL_DAMAGED && s->is_last && s->at != tried) {
+        tried = s->at;
+        status = load_again(s, dir, list, i);
+        if (status == 0)
+            status = walk_records(w, s, &found);
     }
+    if (status != 0)
+        return status;
     w->report.end_lsn = wal_scan_lsn(s);
     if (found == WAL_TORN)
         w->report.torn_bytes = s->left;

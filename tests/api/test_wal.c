@@ -282,8 +282,8 @@ static void torn_everywhere(const unsigned char *bytes, size_t n, const uint64_t
         uint64_t lsn = 0;
         got = 0;
         wrong_open += w == NULL || wal_put(w, "more", 4, &lsn) != 0 || ash_wal_close(w) != 0 ||
-                      ash_wal_replay(path, count_only, &got) != 0 || got != want + 1 ||
-                      ash_wal_check(path, &r) != 0 || r.torn_bytes != 0;
+                      ash_wal_replay(path, count_only, &got) != 0 || got != want + 1 || ash_wal_check(path, &r) != 0 ||
+                      r.torn_bytes != 0;
     }
     ok(wrong == 0, "torn at every byte, %s behind it: what is in front is there, and no damage", what);
     ok(wrong_open == 0, "and it goes on from there");
@@ -399,7 +399,8 @@ static void test_missing(void)
     unlink(name);
     struct ash_wal_report r;
     is_int(ash_wal_check(path, &r), -EBADMSG, "a segment is missing");
-    ok(r.segments == 1 && r.damaged_at == 0 && strcmp(r.damaged_file, other) == 0, "it is said which: %s", r.damaged_file);
+    ok(r.segments == 1 && r.damaged_at == 0 && strcmp(r.damaged_file, other) == 0, "it is said which: %s",
+       r.damaged_file);
     int got = 0;
     is_int(ash_wal_replay(path, count_only, &got), -EBADMSG, "nothing behind it is shown");
     ok(got > 0 && got == (int)r.records, "what is in front is");

@@ -1,6 +1,6 @@
 /*
- * A log whose writer is killed (ashlar/wal.h): a child with four threads appends, syncs and makes checkpoints, and says in
- * shared memory what was acknowledged and what is not needed any more; it is killed at a random moment, 200 times, on a
+ * A log whose writer is killed (ashlar/wal.h): a child with four threads appends, syncs and makes checkpoints, and says
+ * in shared memory what was acknowledged and what is not needed any more; it is killed at a random moment, 200 times, on a
  * disk and in memory. Nothing that was acknowledged is missing, each thread's records are there once and in its order,
  * and the next child goes on where the last one was stopped.
  */
@@ -107,7 +107,8 @@ static unsigned read_all(const char *path)
 static void live(const char *path)
 {
     pthread_t thread;
-    if (ash_wal_open(path, ASH_WAL_CONFIG(.buffer_bytes = 16384, .segment_bytes = 65536), &wal) != 0 || read_all(path) > 0)
+    if (ash_wal_open(path, ASH_WAL_CONFIG(.buffer_bytes = 16384, .segment_bytes = 65536), &wal) != 0 ||
+        read_all(path) > 0)
         _exit(1);
     __atomic_store_n(&shared->ready, 1, __ATOMIC_RELEASE);
     for (uintptr_t i = 1; i < THREADS; i++)

@@ -87,7 +87,8 @@ static void test_ahead(void)
     struct stat st;
     struct ash_wal *w = wal_reopen(path, &config);
     wal_last(path, last);
-    ok(stat(last, &st) == 0 && st.st_size == SEGMENT && st.st_blocks * 512 >= SEGMENT, "a file of full size, without holes");
+    ok(stat(last, &st) == 0 && st.st_size == SEGMENT && st.st_blocks * 512 >= SEGMENT,
+       "a file of full size, without holes");
     fill(w, 0, 10);
     ok(!is_there(path, "0.spare"), "a log of few records makes no room");
     fill(w, 10, 20);
@@ -154,13 +155,15 @@ static void test_again(void)
         most = stats(w).segments > most ? (unsigned)stats(w).segments : most;
     }
     struct ash_wal_stats s = stats(w);
-    ok(s.removed + s.recycled > 40 && s.recycled > 30, "%d files were used again, %d removed", (int)s.recycled, (int)s.removed);
+    ok(s.removed + s.recycled > 40 && s.recycled > 30, "%d files were used again, %d removed", (int)s.recycled,
+       (int)s.removed);
     ok(files <= 4, "the log lived in %d files", (int)files);
     ok(is_there(path, "1.spare") && !is_there(path, "2.spare"), "two are kept");
     struct seen seen = {0};
     struct ash_wal_report r;
     is_int(ash_wal_replay(path, see, &seen), 0, "replayed");
-    ok(!seen.wrong && seen.next == next && seen.count <= 70, "none of the records before: %u to %u", seen.first, seen.next);
+    ok(!seen.wrong && seen.next == next && seen.count <= 70, "none of the records before: %u to %u", seen.first,
+       seen.next);
     is_int(ash_wal_check(path, &r), 0, "checked");
     is_int((long long)r.torn_bytes, 0, "what they held before is no torn end");
     ash_wal_close(w);
@@ -194,7 +197,8 @@ static void test_stale(void)
     wal_last(path, last);
     unsigned char *now = wal_slurp(last, &n), *image = malloc(n);
     uint64_t begin = strtoull(strrchr(last, '/') + 1, NULL, 16);
-    ok(n == 8192 && held == n && before[0] != 0 && memcmp(now + 7000, before + 7000, n - 7000) == 0, "it holds what it held");
+    ok(n == 8192 && held == n && before[0] != 0 && memcmp(now + 7000, before + 7000, n - 7000) == 0,
+       "it holds what it held");
     ash_wal_close(w);
     unsigned bad = 0;
     for (size_t cut = 64 + ends[1] - begin; cut <= 64 + ends[3] - begin; cut++) {
@@ -263,19 +267,21 @@ static void test_no_space(void)
 
 /* Three files, as that version wrote them: they end where their records end. */
 static const uint64_t old_first[] = {
-    0x31304c4157485341, 0x6f6c6420616e6420, 0x0000000000000000, 0x0000000000000000, 0x0000000000000000, 0x0000000000000000,
-    0x0000000000000000, 0xede7f16272490945, 0x4b52414d00000008, 0x29f2cb201dd6887b, 0x0000000000000000, 0x4452435200000003,
-    0xfc0ae28573e4cdfa, 0x0000000000656e6f, 0x4452435200000003, 0xb72e8c97c195ac10, 0x00000000006f7774,
+    0x31304c4157485341, 0x6f6c6420616e6420, 0x0000000000000000, 0x0000000000000000, 0x0000000000000000,
+    0x0000000000000000, 0x0000000000000000, 0xede7f16272490945, 0x4b52414d00000008, 0x29f2cb201dd6887b,
+    0x0000000000000000, 0x4452435200000003, 0xfc0ae28573e4cdfa, 0x0000000000656e6f, 0x4452435200000003,
+    0xb72e8c97c195ac10, 0x00000000006f7774,
 };
 static const uint64_t old_second[] = {
-    0x31304c4157485341, 0x6f6c6420616e6420, 0x0000000000000048, 0x0000000000000000, 0x0000000000000000, 0x0000000000000000,
-    0x0000000000000000, 0x58c4c90ecfcdd279, 0x4b52414d00000008, 0x47ab89a2892a77c9, 0x0000000000000048, 0x4452435200000005,
-    0xe90e3983b6ac1fac, 0x0000006565726874, 0x4452435200000004, 0x2cee6a186571c028, 0x0000000072756f66,
+    0x31304c4157485341, 0x6f6c6420616e6420, 0x0000000000000048, 0x0000000000000000, 0x0000000000000000,
+    0x0000000000000000, 0x0000000000000000, 0x58c4c90ecfcdd279, 0x4b52414d00000008, 0x47ab89a2892a77c9,
+    0x0000000000000048, 0x4452435200000005, 0xe90e3983b6ac1fac, 0x0000006565726874, 0x4452435200000004,
+    0x2cee6a186571c028, 0x0000000072756f66,
 };
 static const uint64_t old_third[] = {
-    0x31304c4157485341, 0x6f6c6420616e6420, 0x0000000000000090, 0x0000000000000000, 0x0000000000000000, 0x0000000000000000,
-    0x0000000000000000, 0x61de975f14067dcc, 0x4b52414d00000008, 0x41b219c7254014d4, 0x0000000000000090, 0x4452435200000004,
-    0xfce8fe6d424cf7e9, 0x0000000065766966,
+    0x31304c4157485341, 0x6f6c6420616e6420, 0x0000000000000090, 0x0000000000000000, 0x0000000000000000,
+    0x0000000000000000, 0x0000000000000000, 0x61de975f14067dcc, 0x4b52414d00000008, 0x41b219c7254014d4,
+    0x0000000000000090, 0x4452435200000004, 0xfce8fe6d424cf7e9, 0x0000000065766966,
 };
 
 static int collect(void *user, uint64_t lsn, const void *data, size_t len)
@@ -318,8 +324,8 @@ static void test_old(void)
     ok(stat(third, &st) == 0 && st.st_size == SEGMENT, "its last file has the full size now");
     is_int(ash_wal_close(w), 0, "into new ones");
     text[0] = '\0';
-    ok(ash_wal_replay(path, collect, text) == 0 && strcmp(text, "one,two,three,four,five,six,") == 0, "and all is read: %s",
-       text);
+    ok(ash_wal_replay(path, collect, text) == 0 && strcmp(text, "one,two,three,four,five,six,") == 0,
+       "and all is read: %s", text);
 }
 
 /* ---- what is strange ---- */
@@ -375,7 +381,8 @@ static void test_strange(void)
     wal_spill(first, theirs, n);
     ok(ash_wal_check(path, &r) == -EBADMSG && r.damaged_file[0] != '\0', "the first segment of another log");
     wal_spill(first, mine, n / 2);
-    ok(ash_wal_check(path, &r) == -EBADMSG && strcmp(r.damaged_file, "0000000000000000.wal") == 0 && r.damaged_at > n / 3,
+    ok(ash_wal_check(path, &r) == -EBADMSG && strcmp(r.damaged_file, "0000000000000000.wal") == 0 &&
+           r.damaged_at > n / 3,
        "a segment cut in two");
     unlink(first);
     is_int(ash_wal_check(path, &r), 0, "without its first segment it is one that was truncated");

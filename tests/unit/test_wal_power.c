@@ -1,7 +1,7 @@
 /*
  * Logs when power is lost or the device fails: the system calls below the log are wrapped (-Wl,--wrap), so that the
- * test knows what was synced and what was only written, of files and of the directory. After each of thousands of losses
- * the files are as a device could leave them: what was synced, and of the rest some sectors, in no order, and the first
+ * test knows what was synced and what was only written, of files and of the directory. After each of many losses the
+ * files are as a device could leave them: what was synced, and of the rest some sectors, in no order, and the first
  * of the changes of names. All that was acknowledged has to be there.
  */
 #include "api/wals.h"
@@ -145,8 +145,8 @@ static bool fails(void)
     return fail_at > 0 && ++calls == fail_at;
 }
 
-#define WRAPPED(result, call, args) \
-    result __real_##call args;      \
+#define WRAPPED(result, call, args)                                                                                    \
+    result __real_##call args;                                                                                         \
     result __wrap_##call args
 
 WRAPPED(int, os_dir_write_at, (int fd, const void *bytes, size_t n, uint64_t at));

@@ -156,12 +156,14 @@ static void fail_once(unsigned *which, const unsigned *now, unsigned after, cons
     __atomic_store_n(which, 0, __ATOMIC_RELAXED);
     wrong += ash_wal_truncate(w, synced) != -EIO || ash_wal_synced(w) != synced;
     wrong += ash_wal_close(w) != -EIO;
-    ok(wrong == 0 && (acked > 0 || after == 1), "%s: all %d threads get the error, and nothing after it", what, THREADS);
+    ok(wrong == 0 && (acked > 0 || after == 1), "%s: all %d threads get the error, and nothing after it", what,
+       THREADS);
     w = wal_reopen(path, &config);
     wrong = ash_wal_replay(path, read_clients, next) != 0;
     for (unsigned i = 0; i < THREADS; i++)
         lost += next[i] < client[i].acked;
-    ok(w != NULL && wrong == 0 && lost == 0, "opened anew: %u records were acknowledged, all are there, each once", acked);
+    ok(w != NULL && wrong == 0 && lost == 0, "opened anew: %u records were acknowledged, all are there, each once",
+       acked);
     ash_wal_close(w);
 }
 
