@@ -130,7 +130,7 @@ static void kill_often(const char *path, unsigned rounds, unsigned seed)
         while (!__atomic_load_n(&shared->ready, __ATOMIC_ACQUIRE) && waitpid(child, &status, WNOHANG) == 0)
             sleep_ns(100000);
         seed = seed * 1103515245 + 12345;
-        sleep_ns((long)(seed >> 8) % 15000000);
+        sleep_ns((long)(seed >> 8) % 15000000 * (under_valgrind() ? 60 : 1));
         kill(child, SIGKILL);
         waitpid(child, &status, 0);
         died += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
