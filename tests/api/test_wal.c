@@ -499,6 +499,8 @@ static void *write_many(void *arg)
             me->failed += ash_wal_sync(me->wal, lsn) != 0 || ash_wal_synced(me->wal) < lsn;
         if (i % 512 == 511)
             me->failed += ash_wal_truncate(me->wal, 1) != 0;
+        if (i % 100 == 0)
+            me->failed += ash_wal_prepare(me->wal) != 0;
     }
     return NULL;
 }
