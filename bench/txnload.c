@@ -6,6 +6,8 @@
  *     tps      in one thread, and the executor's: the mean, and the worst second against it
  *     pair     one thread submits, another polls
  *     latency  in one thread, half as many as it could do, each when it is due
+ *     stored   in one thread, each acknowledged when a log has it (ashlar/wal.h), against a write
+ *     two        and an fdatasync for each; the same with a thread that submits: seconds take turns
  *     memory   peak RSS and processor time against malloc and free of libc for what a transaction
  *              allocates, in processes that take turns: SECONDS rounds
  *
@@ -13,7 +15,9 @@
  */
 #include <ashlar/layers.h>
 
+#include <dirent.h>
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdbool.h>
@@ -41,7 +45,8 @@ static struct load {
     void *(*malloc)(size_t); /* NULL: arenas */
     void (*free)(void *);
     unsigned pieces;
-    volatile bool stop;
+    struct ash_wal *wal; /* NULL: nothing is stored */
+    bool stop;           /* atomic */
 } load = {.seconds = 5, .accounts = 1000, .body_ns = 0, .workers = 1, .window = 256};
 
 static int64_t now_ns(void)
@@ -85,9 +90,23 @@ static void transfer(uint64_t from, uint64_t to)
 static int body(struct ash_txn *txn, void *arg)
 {
     struct order *o = arg;
-    (void)txn;
     transfer(o->from, o->to);
-    return 0;
+    return load.wal == NULL ? 0 : ash_txn_record(txn, o, offsetof(struct order, piece));
+}
+
+/* The records of a step: one sync for all of them. */
+static int store(struct ash_txn *const *txns, unsigned n, void *user)
+{
+    uint64_t lsn = 0;
+    int status = 0;
+    (void)user;
+    for (unsigned i = 0; i < n && status == 0; i++) {
+        const struct iovec *record;
+        unsigned count;
+        ash_txn_records(txns[i], &record, &count);
+        status = ash_wal_append(load.wal, record, count, &lsn);
+    }
+    return status == 0 ? ash_wal_sync(load.wal, lsn) : status;
 }
 
 /* What a request is made of; the sizes are those of a line of a protocol, parsed. */
@@ -161,7 +180,8 @@ static void setup(long limit)
 {
     load.account = calloc((size_t)load.accounts, sizeof *load.account);
     load.exec = load.workers == 0 ? NULL : ash_exec_create((unsigned)load.workers, NULL);
-    load.mgr = ash_txnmgr_create(load.exec, ASH_TXNMGR_CONFIG(.keys = 2, .limit = (unsigned)limit));
+    load.mgr = ash_txnmgr_create(load.exec, ASH_TXNMGR_CONFIG(.keys = 2, .limit = (unsigned)limit,
+                                                              .store = load.wal ? store : NULL));
     if (load.account == NULL || load.mgr == NULL)
         die("no memory");
     uint64_t x = 1;
@@ -265,6 +285,95 @@ static void pair(void)
     teardown();
 }
 
+/* ---- stored ---- */
+
+static char scratch[256];
+
+static void scratch_remove(void)
+{
+    DIR *dir = opendir(scratch);
+    for (struct dirent *d; dir != NULL && (d = readdir(dir)) != NULL;)
+        if (d->d_name[0] != '.')
+            unlinkat(dirfd(dir), d->d_name, 0);
+    if (dir != NULL)
+        closedir(dir);
+    rmdir(scratch);
+}
+
+/* For a second: a transfer, a write and an fdatasync, and the next. */
+static double stored_plainly(int fd)
+{
+    uint64_t done = 0;
+    int64_t begin = now_ns(), now = begin;
+    for (; now - begin < 1000000000; now = now_ns(), done++) {
+        uint64_t key[2] = {draw() % (uint64_t)load.accounts, draw() % (uint64_t)load.accounts};
+        transfer(key[0], key[1]);
+        if (write(fd, key, sizeof key) != sizeof key || fdatasync(fd) != 0)
+            die("the file cannot be written");
+    }
+    return (double)done * 1e9 / (double)(now - begin);
+}
+
+static void *submit_for_a_while(void *arg)
+{
+    while (!__atomic_load_n(&load.stop, __ATOMIC_RELAXED))
+        if (!submit_one())
+            usleep(50); /* all that may be are under way: in a sync */
+    return arg;
+}
+
+static double stored_by_log(bool two)
+{
+    pthread_t submitter;
+    uint64_t done = 0;
+    __atomic_store_n(&load.stop, false, __ATOMIC_RELAXED);
+    int64_t begin = now_ns(), now = begin;
+    if (two && pthread_create(&submitter, NULL, submit_for_a_while, NULL) != 0)
+        die("no thread");
+    for (; now - begin < 1000000000; now = now_ns()) {
+        while (!two && submit_one())
+            ;
+        done += poll_some();
+    }
+    __atomic_store_n(&load.stop, true, __ATOMIC_RELAXED);
+    if (two)
+        pthread_join(submitter, NULL);
+    while (stats().in_flight != 0)
+        poll_some();
+    return (double)done * 1e9 / (double)(now - begin);
+}
+
+static void stored(bool two)
+{
+    const char *base = getenv("ASH_BENCH_DIR");
+    double best[2] = {0}, sum[2] = {0};
+    snprintf(scratch, sizeof scratch, "%s/txnload-XXXXXX", base != NULL ? base : ".");
+    if (mkdtemp(scratch) == NULL || ash_wal_open(scratch, NULL, &load.wal) != 0)
+        die("no log");
+    int dir = open(scratch, O_RDONLY | O_DIRECTORY);
+    int fd = openat(dir, "plain", O_WRONLY | O_CREAT | O_APPEND, 0600);
+    setup(load.window);
+    for (long second = 0; second < load.seconds; second++)
+        for (int kind = 0; kind < 2; kind++) {
+            double tps = kind == 0 ? stored_plainly(fd) : stored_by_log(two);
+            sum[kind] += tps;
+            best[kind] = tps > best[kind] ? tps : best[kind];
+        }
+    struct ash_wal_stats s;
+    ash_wal_stats(load.wal, &s);
+    printf("%s: written and synced each %.0f/s, best second %.0f; stored by the log %.0f/s, best "
+           "second %.0f, %.1f a sync; ratios %.1f and %.1f\n",
+           two ? "two threads" : "one thread", sum[0] / (double)load.seconds, best[0],
+           sum[1] / (double)load.seconds, best[1], (double)s.records / (double)s.syncs,
+           sum[1] / sum[0], best[1] / best[0]);
+    teardown();
+    if (ash_wal_close(load.wal) != 0)
+        die("the log failed");
+    close(fd);
+    close(dir);
+    scratch_remove();
+}
+
 /* ---- latency: one is due every so often; late ones are submitted at once ---- */
 
 static void latency(void)
@@ -353,9 +462,11 @@ int main(int argc, char **argv)
         pair();
     else if (strcmp(mode, "latency") == 0)
         latency();
+    else if (strcmp(mode, "stored") == 0 || strcmp(mode, "two") == 0)
+        stored(mode[0] == 't');
     else if (strcmp(mode, "memory") == 0)
         memory(load.seconds);
     else
-        die("tps, pair, latency or memory");
+        die("tps, pair, stored, two, latency or memory");
     return 0;
 }

@@ -18,7 +18,13 @@
  *
  * The log is a directory of segments, files that are written one after the other. A checkpoint is
  * the program's: when all that a range of records says has been saved elsewhere (or written to the
- * log again), ash_wal_truncate removes segments that lie before it.
+ * log again), ash_wal_truncate drops segments that lie before it.
+ *
+ * A segment's file has its full size, written with zeroes once, before it becomes one: a sync then
+ * changes nothing but the record's bytes, where a file that grows has its new size journaled each
+ * time. Files of segments that were dropped are used again. The first caller to be done with a sync
+ * when a quarter of a segment is used begins to make the next one's file, in bits of 1 MiB, after
+ * its own record and with nobody waiting; ash_wal_prepare does so at a better time.
  *
  * Each record has a checksum, and each group of records says up to where the log was synced when it
  * was written. So what a crash leaves at the end, records half written or out of order, is told
@@ -37,13 +43,18 @@
  *
  * Cost: a small record some 100 ns, its checksum and its share of a write among them; a sync one
  * write and one fdatasync for all who wait. A sync may wait for those whom the last one served to
- * come back, for an eighth of its time at most. Memory: two buffers.
+ * come back, for an eighth of its time at most. Once a segment some callers return later by a write
+ * of 1 MiB, the last one by an fsync of all of a new file (15 ms here). Memory: two buffers. Files:
+ * `spares` and a segment more than the records need.
  *
  * Caveats
  *   The last group before a crash has nobody behind it who says that it was synced: damage to it on
  *   the device is taken for a torn end. ash_wal_close leaves a mark.
  *   Replay shows whole segments, so the first records may be older than what was truncated, and
  *   records that were never synced may be there as well: apply what is not applied yet.
+ *   Replay and check of a log that is truncated meanwhile may find a file gone or written anew, and
+ *   say -ENOENT or -EBADMSG.
+ *   Logs of the first format, whose files had no fixed size, are read, and go on in this one.
  *   A forked child cannot use its parent's log: all calls answer -EPERM there, but for
  *   ash_wal_close.
  *   The lock is flock(2)'s; on file systems that have none for directories, opening fails.
@@ -67,16 +78,18 @@ struct ash_wal_config {
     size_t struct_size;
     const char *name;     /* for statistics: 1 to 31 printable characters; copied; NULL for "wal" */
     size_t buffer_bytes;  /* of each buffer, and of a record at most; 0 for 1 MiB, 4 KiB to 1 GiB */
-    size_t segment_bytes; /* at which the next one is begun; 0 for 16 MiB, at least 4 KiB */
+    size_t segment_bytes; /* of a file; 0 for 16 MiB, 4 KiB to 1 GiB, in steps of 4 KiB */
+    unsigned spares;      /* unused files that are kept; 0 for 2, one of them ahead; 64 at most */
 };
 
 #define ASH_WAL_CONFIG(...) ASH_CONFIG(struct ash_wal_config, __VA_ARGS__)
 
 /*
  * Opens the log in the directory `path`, which is made if it is not there (what is above it has to
- * be), cuts off what a crash left half written, and syncs the rest. -EBUSY: it is open already,
- * here or in another process; -EBADMSG: it is damaged, as ash_wal_check tells, and nothing was
- * changed; -EINVAL, -ENOMEM. Cost: reads the last segment.
+ * be), clears what a crash left half written, and syncs the rest. -EBUSY: it is open already, here
+ * or in another process; -EBADMSG: it is damaged, as ash_wal_check tells, and nothing was changed;
+ * -ENOSPC: no room for the first segment; -EINVAL, -ENOMEM. Files of other names are left alone.
+ * Cost: reads the last segment; a new log writes its first (16 MiB of zeroes took 20 ms).
  */
 int ash_wal_open(const char *path, const struct ash_wal_config *config, struct ash_wal **wal);
 
@@ -94,7 +107,8 @@ int ash_wal_append(struct ash_wal *wal, const struct iovec *pieces, unsigned n, 
 
 /*
  * Returns 0 when all records up to `lsn` are on stable storage, or the error that the log failed
- * with. UINT64_MAX is all that were appended before the call; beyond the end is -EINVAL.
+ * with: also -ENOSPC of the next segment's file, before anything in that is acknowledged.
+ * UINT64_MAX is all that were appended before the call; beyond the end is -EINVAL.
  */
 int ash_wal_sync(struct ash_wal *wal, uint64_t lsn);
 
@@ -102,10 +116,18 @@ int ash_wal_sync(struct ash_wal *wal, uint64_t lsn);
 uint64_t ash_wal_synced(const struct ash_wal *wal);
 
 /*
- * Removes the segments that have no record behind `lsn`, which is synced (else -EINVAL): the last
- * one always stays. 0, why a file could not be removed, or the error that the log failed with.
+ * Drops the segments that have no record behind `lsn`, which is synced (else -EINVAL): their files
+ * are kept to be used again, as many as `spares`, or removed; the last one always stays. 0, why a
+ * file could not be removed, or the error that the log failed with.
  */
 int ash_wal_truncate(struct ash_wal *wal, uint64_t lsn);
+
+/*
+ * Makes room for the next segment now, if there is none, so that no sync has to: for a thread that
+ * has the time, about once while a segment fills. 0, or why there is no room (-ENOSPC ...), after
+ * which the log goes on; or the error that it failed with. Cost: that of a new log.
+ */
+int ash_wal_prepare(struct ash_wal *wal);
 
 /*
  * Calls `fn` with every record of the log in `path`, in order, until it returns something else than
@@ -124,8 +146,8 @@ struct ash_wal_report {
     uint64_t bytes;        /* of the records */
     uint64_t first_lsn;    /* where the first segment begins */
     uint64_t end_lsn;      /* behind the last record that is good */
-    uint64_t torn_bytes;   /* behind it, half written in a crash */
-    char damaged_file[32]; /* the name of the segment, or "" */
+    uint64_t torn_bytes;   /* behind it, half written in a crash; 0 where a file is used again */
+    char damaged_file[32]; /* the name of the segment, which may be missing, or "" */
     uint64_t damaged_at;   /* where in that file */
 };
 
@@ -140,6 +162,7 @@ struct ash_wal_stats {
     uint64_t waits;    /* appends that found both buffers full */
     uint64_t segments; /* there now */
     uint64_t removed;  /* segments, by ash_wal_truncate */
+    uint64_t recycled; /* segments that it kept for their files */
     uint64_t end_lsn;  /* behind the last record */
     uint64_t synced_lsn;
     uint64_t error; /* the errno that it has failed with, or 0 */

@@ -137,11 +137,6 @@ int os_dir_read_at(int fd, void *bytes, size_t n, uint64_t at)
     return 0;
 }
 
-int os_dir_cut(int fd, uint64_t size)
-{
-    return (int)os_syscall3(SYS_ftruncate, fd, size, 0);
-}
-
 void *os_dir_map(int fd, size_t n)
 {
     long got = os_syscall6(SYS_mmap, 0, (long)n, PROT_READ, MAP_PRIVATE, fd, 0);

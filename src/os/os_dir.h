@@ -46,9 +46,6 @@ int os_dir_sync_data(int fd);
 int os_dir_write_at(int fd, const void *bytes, size_t n, uint64_t at);
 int os_dir_read_at(int fd, void *bytes, size_t n, uint64_t at);
 
-/* Cuts a file off. */
-int os_dir_cut(int fd, uint64_t size);
-
 /* Maps the first `n` bytes of a file for reading; NULL when refused. For os_dir_unmap. */
 void *os_dir_map(int fd, size_t n);
 void os_dir_unmap(void *at, size_t n);

@@ -344,8 +344,7 @@ _Static_assert(ASH_COUNT(columns) == COUNTS, "a column for each count");
 
 static void read_values(const void *site, uint64_t *values)
 {
-    for (unsigned i = 0; i < COUNTS; i++)
-        values[i] = load_relaxed(&((const struct ash_2pc *)site)->count[i]);
+    shown_counts(values, ((const struct ash_2pc *)site)->count, COUNTS);
 }
 
 SHOWN_KIND(kind, "two_phase_commits", "two_phase_commit", columns, read_values)

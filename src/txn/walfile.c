@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-#define MAGIC       0x31304c4157485341u /* "ASHWAL01" where the low byte comes first */
+#define MAGIC_1     0x31304c4157485341u /* "ASHWAL01" where the low byte comes first */
+#define MAGIC       0x32304c4157485341u /* "ASHWAL02" */
 #define KIND_RECORD 0x44524352u
 #define KIND_MARK   0x4b52414du
 
@@ -23,17 +24,23 @@ static uint64_t head_sum(const struct wal_head *head)
     return hash_bytes(head, offsetof(struct wal_head, sum), HASH_K1);
 }
 
-struct wal_head wal_head_make(uint64_t log, uint64_t begin)
+struct wal_head wal_head_make(uint64_t log, uint64_t begin, uint64_t before, bool used)
 {
-    struct wal_head head = {.magic = MAGIC, .log = log, .begin = begin};
+    struct wal_head head = {
+        .magic = MAGIC, .log = log, .begin = begin, .before = before, .used = used};
     head.sum = head_sum(&head);
     return head;
 }
 
 bool wal_head_is_good(const struct wal_head *head)
 {
-    return head->magic == MAGIC && head->sum == head_sum(head) && head->begin % 8 == 0 &&
-           head->begin <= UINT64_MAX / 2;
+    return (head->magic == MAGIC || head->magic == MAGIC_1) && head->sum == head_sum(head) &&
+           head->begin % 8 == 0 && head->begin <= UINT64_MAX / 2;
+}
+
+bool wal_head_follows(const struct wal_head *head, uint64_t before)
+{
+    return head->magic == MAGIC_1 || head->before == before;
 }
 
 static uint64_t frame_sum(const struct frame *f, uint64_t log, uint64_t at)
@@ -75,7 +82,7 @@ bool wal_scan_begin(struct wal_scan *s, const void *bytes, size_t size, bool is_
     if (size < WAL_HEAD)
         return false;
     memcpy(&s->head, bytes, sizeof s->head);
-    s->synced = s->head.begin; /* rule 4 */
+    s->synced = s->head.begin; /* rule 5 */
     return wal_head_is_good(&s->head);
 }
 
@@ -98,7 +105,22 @@ static uint64_t mark_synced(const struct frame *mark)
     return synced;
 }
 
-/* Whether a mark behind `at` says that there was more: rule 3. */
+/* Bytes behind `at`, up to the last that is not zero. */
+static size_t left_behind(const struct wal_scan *s)
+{
+    uint64_t word;
+    size_t n = s->size;
+    for (; n - s->at >= sizeof word; n -= sizeof word) {
+        memcpy(&word, s->bytes + n - sizeof word, sizeof word);
+        if (word != 0)
+            break;
+    }
+    while (n > s->at && s->bytes[n - 1] == 0)
+        n--;
+    return n - s->at;
+}
+
+/* Whether a mark behind `at` says that there was more: rule 4. */
 static bool was_synced(const struct wal_scan *s)
 {
     for (size_t at = s->at + 8; at < s->size && s->size - at >= WAL_MARK; at += 8) {
@@ -125,5 +147,12 @@ enum wal_found wal_scan_next(struct wal_scan *s)
     }
     if (s->at == s->size)
         return WAL_END;
-    return !s->is_last || was_synced(s) ? WAL_DAMAGED : WAL_TORN;
+    if (!s->is_last)
+        return WAL_DAMAGED;
+    s->left = left_behind(s);
+    if (s->left == 0)
+        return WAL_END;
+    if (was_synced(s))
+        return WAL_DAMAGED;
+    return s->head.used != 0 ? WAL_END : WAL_TORN;
 }

@@ -70,36 +70,53 @@ void wal_list_free(struct wal_list *list)
 
 /* ---- what is in them ---- */
 
-static int load_file(int fd, struct wal_scan *s, bool is_last)
+/* All of a file, or its first `most` bytes. */
+static int load_file(int fd, struct wal_scan *s, uint64_t most, bool is_last)
 {
     struct os_file_info info;
     int status = os_file_info(fd, &info);
     if (status != 0)
         return status;
-    void *bytes = ash_malloc(size_max(info.size, WAL_HEAD));
+    size_t size = size_min(info.size, most);
+    void *bytes = ash_malloc(size_max(size, WAL_HEAD));
     if (bytes == NULL)
         return -ENOMEM;
-    status = os_dir_read_at(fd, bytes, info.size, 0);
-    if (status == 0 && wal_scan_begin(s, bytes, info.size, is_last))
+    status = os_dir_read_at(fd, bytes, size, 0);
+    if (status == 0 && wal_scan_begin(s, bytes, size, is_last))
         return 0;
     ash_free(bytes);
     return status != 0 ? status : -EBADMSG;
 }
 
-int wal_load(struct wal_scan *s, int dir, const struct wal_list *list, unsigned i)
+int wal_load(struct wal_scan *s, int dir, const struct wal_list *list, unsigned i, bool is_last)
 {
     char name[WAL_NAME];
-    wal_name(name, list->begin[i]);
+    uint64_t begin = list->begin[i];
+    uint64_t most = is_last ? UINT64_MAX : WAL_HEAD + list->begin[i + 1] - begin;
+    wal_name(name, begin);
     int fd = os_dir_read(dir, name);
     if (fd < 0)
         return fd;
-    int status = load_file(fd, s, i + 1 == list->count);
+    int status = load_file(fd, s, most, is_last);
     os_close(fd);
-    if (status == 0 && s->head.begin != list->begin[i]) {
+    if (status == 0 && s->head.begin != begin) {
         ash_free((void *)(uintptr_t)s->bytes);
         status = -EBADMSG;
     }
     return status;
+}
+
+/* The head of a segment in the list; false: there is none that is good. */
+static bool read_head(struct wal_head *head, int dir, const struct wal_list *list, unsigned i)
+{
+    char name[WAL_NAME];
+    wal_name(name, list->begin[i]);
+    int fd = os_dir_read(dir, name);
+    bool good = fd >= 0 && os_dir_read_at(fd, head, sizeof *head, 0) == 0 &&
+                wal_head_is_good(head) && head->begin == list->begin[i];
+    if (fd >= 0)
+        os_close(fd);
+    return good;
 }
 
 /* A walk over all of a log. */
@@ -117,31 +134,64 @@ static int damaged(struct walk *w, uint64_t begin, uint64_t at)
     return -EBADMSG;
 }
 
-/* All records of a segment, whose head is good. */
-static int walk_segment(struct walk *w, struct wal_scan *s)
+static int walk_records(struct walk *w, struct wal_scan *s, enum wal_found *found)
 {
-    enum wal_found found;
-    while ((found = wal_scan_next(s)) == WAL_RECORD) {
+    int status = 0;
+    while (status == 0 && (*found = wal_scan_next(s)) == WAL_RECORD) {
         w->report.records++;
         w->report.bytes += s->len;
         w->report.end_lsn = wal_scan_lsn(s);
-        int status = w->fn != NULL ? w->fn(w->user, wal_scan_lsn(s), s->data, s->len) : 0;
-        if (status != 0)
-            return status;
+        if (w->fn != NULL)
+            status = w->fn(w->user, wal_scan_lsn(s), s->data, s->len);
     }
+    return status;
+}
+
+/* Reads the segment again and goes on where it is. */
+static int load_again(struct wal_scan *s, int dir, const struct wal_list *list, unsigned i)
+{
+    struct wal_scan again;
+    int status = wal_load(&again, dir, list, i, s->is_last);
+    if (status != 0)
+        return status;
+    ash_free((void *)(uintptr_t)s->bytes);
+    again.at = s->at;
+    again.synced = s->synced;
+    *s = again;
+    return 0;
+}
+
+/* All records of a segment, whose head is good. */
+static int walk_segment(struct walk *w, struct wal_scan *s, int dir, const struct wal_list *list,
+                        unsigned i)
+{
+    enum wal_found found = WAL_END;
+    size_t tried = 0; /* where it was damaged before it was read again */
+    int status = walk_records(w, s, &found);
+    while (status == 0 && found == WAL_DAMAGED && s->is_last && s->at != tried) {
+        tried = s->at;
+        status = load_again(s, dir, list, i);
+        if (status == 0)
+            status = walk_records(w, s, &found);
+    }
+    if (status != 0)
+        return status;
     w->report.end_lsn = wal_scan_lsn(s);
     if (found == WAL_TORN)
-        w->report.torn_bytes = s->size - s->at;
+        w->report.torn_bytes = s->left;
     return found == WAL_DAMAGED ? damaged(w, s->head.begin, s->at) : 0;
 }
 
 static int walk_list(struct walk *w, int dir, const struct wal_list *list)
 {
     struct wal_scan s;
+    struct wal_head next;
     int status = list->count > 0 ? 0 : -ENOENT;
     for (unsigned i = 0; i < list->count && status == 0; i++) {
         uint64_t begin = list->begin[i];
-        status = wal_load(&s, dir, list, i);
+        bool any = i + 1 < list->count && read_head(&next, dir, list, i + 1);
+        bool gap = any && !wal_head_follows(&next, begin);
+        status = wal_load(&s, dir, list, i, !any || gap); /* to where the next one truly begins */
         if (status == -EBADMSG)
             return damaged(w, begin, 0);
         if (status != 0)
@@ -150,11 +200,12 @@ static int walk_list(struct walk *w, int dir, const struct wal_list *list)
             w->log = s.head.log;
             w->report.first_lsn = w->report.end_lsn = begin;
         }
-        /* A segment that is missing, or one of another log, is damage too. */
         if (s.head.log != w->log || begin != w->report.end_lsn)
-            status = damaged(w, begin, 0);
+            status = damaged(w, begin, 0); /* of another log */
         else
-            status = walk_segment(w, &s);
+            status = walk_segment(w, &s, dir, list, i);
+        if (status == 0 && gap) /* the one that should follow is missing */
+            status = damaged(w, w->report.end_lsn, 0);
         w->report.segments++;
         ash_free((void *)(uintptr_t)s.bytes);
     }

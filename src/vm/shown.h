@@ -57,6 +57,13 @@ struct shown *shown_open(struct shown_kind *k, const char name[NAME_CAP], const 
  */
 bool shown_close(struct shown *s);
 
+/* Reads a thing's counters, where these are all that it shows. */
+ASH_INLINE void shown_counts(uint64_t *values, const _Atomic(uint64_t) *count, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        values[i] = load_relaxed(&count[i]);
+}
+
 /* For `next` of the kind. */
 int shown_next(struct shown_kind *k, size_t *at, char name[ASH_STATS_NAME],
                uint64_t values[ASH_STATS_VALUES]);

@@ -213,7 +213,8 @@ static void test_segments(void)
     seen[1] = 0;
     is_int(ash_wal_replay(path, count_records, seen), 0, "what is left");
     ok(seen[0] > 300 && seen[0] <= 500 && seen[0] + seen[1] == 1000, "begins at %d", (int)seen[0]);
-    is_int((long long)stats(w).removed, (long long)many - wal_last(path, last), "the others are gone");
+    struct ash_wal_stats s = stats(w);
+    ok(s.removed + s.recycled == many - wal_last(path, last) && s.recycled == 2, "the others are gone, or used again");
     is_int(ash_wal_truncate(w, place[999]), 0, "all of it");
     is_int(wal_last(path, last), 1, "leaves one");
     ash_wal_close(w);
@@ -227,10 +228,12 @@ static void test_segments(void)
 
 /* ---- ends that are torn, and damage ---- */
 
-/* Five records of one group each, as a file; `ends` are the places behind them. */
+static const struct ash_wal_config short_ones = {.struct_size = sizeof short_ones, .segment_bytes = 8192};
+
+/* Five records of one group each, as a file up to its last; `ends` are the places behind them. */
 static unsigned char *make_file(const char *path, char file[512], size_t *n, uint64_t ends[5])
 {
-    struct ash_wal *w = wal_reopen(path, NULL);
+    struct ash_wal *w = wal_reopen(path, &short_ones);
     for (unsigned i = 0; i < 5; i++) {
         char text[40];
         int len = snprintf(text, sizeof text, "record %u%.*s", i, (int)i * 3, "and so on and on");
@@ -239,6 +242,8 @@ static unsigned char *make_file(const char *path, char file[512], size_t *n, uin
     }
     wal_last(path, file);
     unsigned char *bytes = wal_slurp(file, n); /* without the mark at the end */
+    is_int((long long)*n, 8192, "a file has its full size");
+    *n = 64 + ends[4];
     ash_wal_close(w);
     return bytes;
 }
@@ -250,6 +255,41 @@ static int count_only(void *user, uint64_t lsn, const void *data, size_t len)
     return 0;
 }
 
+/* Torn at each byte, and what is behind it is `rest`, so many bytes, whose last ones are not zero. */
+static void torn_everywhere(const unsigned char *bytes, size_t n, const uint64_t ends[5], const char *path,
+                            const char *file, size_t rest, int fill, const char *what)
+{
+    unsigned char *image = malloc(n + rest + 1);
+    int wrong = 0, wrong_open = 0;
+    for (size_t cut = 64; cut <= n; cut++) {
+        int want = 0, got = 0;
+        size_t used = cut + rest;
+        for (unsigned i = 0; i < 5; i++) {
+            size_t whole = 64 + ends[i];
+            while (rest > 0 && bytes[whole - 1] == fill) /* then its last bytes are there */
+                whole--;
+            want += whole <= cut;
+        }
+        memcpy(image, bytes, cut);
+        memset(image + cut, fill, rest);
+        wal_spill(file, image, used);
+        for (size_t end = 64 + (want == 0 ? 0 : ends[want - 1]); used > end && image[used - 1] == 0;)
+            used--;
+        struct ash_wal_report r;
+        wrong += ash_wal_replay(path, count_only, &got) != 0 || got != want || ash_wal_check(path, &r) != 0 ||
+                 r.records != (unsigned)want || (used > r.end_lsn + 64 && r.torn_bytes != used - r.end_lsn - 64);
+        struct ash_wal *w = wal_reopen(path, &short_ones); /* it goes, and what is appended comes there */
+        uint64_t lsn = 0;
+        got = 0;
+        wrong_open += w == NULL || wal_put(w, "more", 4, &lsn) != 0 || ash_wal_close(w) != 0 ||
+                      ash_wal_replay(path, count_only, &got) != 0 || got != want + 1 || ash_wal_check(path, &r) != 0 ||
+                      r.torn_bytes != 0;
+    }
+    ok(wrong == 0, "torn at every byte, %s behind it: what is in front is there, and no damage", what);
+    ok(wrong_open == 0, "and it goes on from there");
+    free(image);
+}
+
 static void test_torn(void)
 {
     const char *path = wal_path("torn");
@@ -257,23 +297,9 @@ static void test_torn(void)
     size_t n;
     uint64_t ends[5];
     unsigned char *bytes = make_file(path, file, &n, ends);
-    int wrong = 0, wrong_open = 0;
-    for (size_t cut = 64; cut <= n; cut++) {
-        int want = 0, got = 0;
-        for (unsigned i = 0; i < 5; i++)
-            want += ends[i] + 64 <= cut;
-        wal_spill(file, bytes, cut);
-        struct ash_wal_report r;
-        wrong += ash_wal_replay(path, count_only, &got) != 0 || got != want || ash_wal_check(path, &r) != 0 ||
-                 r.records != (unsigned)want || r.end_lsn + 64 + r.torn_bytes != cut;
-        struct ash_wal *w = wal_reopen(path, NULL); /* cuts it off, and what is appended comes behind */
-        uint64_t lsn = 0;
-        got = 0;
-        wrong_open += w == NULL || wal_put(w, "more", 4, &lsn) != 0 || ash_wal_close(w) != 0 ||
-                      ash_wal_replay(path, count_only, &got) != 0 || got != want + 1;
-    }
-    is_int(wrong, 0, "torn at every byte: what is in front is there, and no damage");
-    is_int(wrong_open, 0, "and it goes on from there");
+    torn_everywhere(bytes, n, ends, path, file, 0, 0, "nothing");
+    torn_everywhere(bytes, n, ends, path, file, 8192 - n, 0, "zeroes");
+    torn_everywhere(bytes, n, ends, path, file, 8192 - n, 0xa5, "something");
     wal_spill(file, bytes, 63);
     struct ash_wal *w = NULL;
     is_int(ash_wal_open(path, NULL, &w), -EBADMSG, "a head is never torn");
@@ -303,7 +329,7 @@ static void test_damage(void)
             status == -EBADMSG && (at < 64 ? r.damaged_at != 0 : r.damaged_at > at || at - r.damaged_at > 64);
         wrong_place += status == -EBADMSG && strcmp(r.damaged_file, strrchr(file, '/') + 1) != 0;
         struct ash_wal *w = NULL;
-        unseen += in_synced && ash_wal_open(path, NULL, &w) != -EBADMSG;
+        unseen += in_synced && ash_wal_open(path, &short_ones, &w) != -EBADMSG;
         bytes[at] ^= 0x10;
     }
     is_int(unseen, 0, "a bit turned anywhere in what was synced is damage, and keeps it from being opened");
@@ -312,28 +338,38 @@ static void test_damage(void)
     free(bytes);
 }
 
-/* A group that did not reach the device in front of one that did, and neither was synced. */
+/* Groups that did not reach the device in front of some that did, and none was synced. */
 static void test_out_of_order(void)
 {
     const char *path = wal_path("order");
     char file[512];
-    const struct ash_wal_config small = {.struct_size = sizeof small, .buffer_bytes = 4096};
+    const struct ash_wal_config small = {.struct_size = sizeof small, .buffer_bytes = 4096, .segment_bytes = 65536};
     struct ash_wal *w = wal_reopen(path, &small);
-    char record[1000] = "x";
-    uint64_t lsn;
-    wal_put(w, record, sizeof record, &lsn);
-    ash_wal_sync(w, lsn);
-    for (unsigned i = 0; i < 9; i++) /* three groups, written for room, not synced */
-        wal_put(w, record, sizeof record, NULL);
+    static char record[4096 - 64] = "x"; /* a group each */
+    uint64_t lsn, second = 0;
+    for (unsigned i = 0; i < 6; i++) {
+        wal_put(w, record, sizeof record, i == 1 ? &second : &lsn);
+        if (i == 0)
+            ash_wal_sync(w, lsn);
+    }
+    wal_put(w, record, sizeof record, NULL); /* the others are written, for room */
     wal_last(path, file);
     size_t n;
+    uint64_t first = second - 4096 + 24;
     unsigned char *bytes = wal_slurp(file, &n);
     ash_wal_close(w);
-    memset(bytes + 64 + lsn, 0, 4096);
+    memset(bytes + 64 + first, 0, 200);
     wal_spill(file, bytes, n);
     struct ash_wal_report r;
     is_int(ash_wal_check(path, &r), 0, "a hole in what was not synced is no damage");
-    ok(r.end_lsn == lsn && r.torn_bytes > 4096, "but the end");
+    ok(r.records == 1 && r.torn_bytes > 2 * 4096, "but the end");
+    /* What is written into the hole must not be followed by what is behind it. */
+    w = wal_reopen(path, &small);
+    is_int(wal_put(w, record, sizeof record, &lsn), 0, "another of that size");
+    is_int(lsn == second && ash_wal_sync(w, lsn) == 0, 1, "comes to its place");
+    is_int(ash_wal_check(path, &r), 0, "read while it is open");
+    is_int((long long)r.records, 2, "it is the last");
+    ash_wal_close(w);
     free(bytes);
 }
 
@@ -363,20 +399,24 @@ static void test_missing(void)
     unlink(name);
     struct ash_wal_report r;
     is_int(ash_wal_check(path, &r), -EBADMSG, "a segment is missing");
-    ok(r.segments == 2 && r.damaged_at == 0, "it is said where");
+    ok(r.segments == 1 && r.damaged_at == 0 && strcmp(r.damaged_file, other) == 0, "it is said which: %s",
+       r.damaged_file);
+    int got = 0;
+    is_int(ash_wal_replay(path, count_only, &got), -EBADMSG, "nothing behind it is shown");
+    ok(got > 0 && got == (int)r.records, "what is in front is");
 }
 
 /* ---- errors of the file system ---- */
 
-/* In a child: no file may grow beyond 64 KiB. */
+/* In a child: no file may grow beyond 64 KiB; files are larger. */
 static void test_no_room(void)
 {
     const char *path = wal_path("full");
     pid_t child = fork();
     if (child == 0) {
         signal(SIGXFSZ, SIG_IGN);
-        setrlimit(RLIMIT_FSIZE, &(struct rlimit){65536, 65536});
         struct ash_wal *w = wal_reopen(path, ASH_WAL_CONFIG(.buffer_bytes = 8192));
+        setrlimit(RLIMIT_FSIZE, &(struct rlimit){65536, 65536});
         char record[1000] = "";
         uint64_t lsn, good = 0;
         int status = 0;
@@ -459,6 +499,8 @@ static void *write_many(void *arg)
             me->failed += ash_wal_sync(me->wal, lsn) != 0 || ash_wal_synced(me->wal) < lsn;
         if (i % 512 == 511)
             me->failed += ash_wal_truncate(me->wal, 1) != 0;
+        if (i % 100 == 0)
+            me->failed += ash_wal_prepare(me->wal) != 0;
     }
     return NULL;
 }

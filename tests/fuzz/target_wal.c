@@ -1,7 +1,7 @@
 /*
- * A segment of a log is written, as txn/wal writes it, then damaged: cut off, bits turned, places filled, or all of it is
- * bytes of the input. What is read back is compared with what was written: records are a beginning of it, nothing else;
- * a cut is a torn end; and what a mark says was synced is not taken for one.
+ * A segment of a log is written, as txn/wal writes it, then damaged: cut off, bits turned, places filled, or all of it
+ * is bytes of the input. What is read back is compared with what was written: records are a beginning of it, nothing else;
+ * a cut is a torn end, and zeroes are none; and what a mark says was synced is not taken for one.
  */
 #include "fuzz.h"
 
@@ -27,7 +27,7 @@ static size_t last_synced; /* in the file: what is in front of it was synced, as
 /* Groups of records; the bytes of each follow from its first. Returns the size. */
 static size_t write_groups(struct input *in, unsigned char *file, uint64_t begin)
 {
-    struct wal_head head = wal_head_make(LOG_NUMBER, begin);
+    struct wal_head head = wal_head_make(LOG_NUMBER, begin, begin, false);
     size_t size = WAL_HEAD, synced = WAL_HEAD;
     memcpy(file, &head, sizeof head);
     records = 0;
@@ -62,9 +62,11 @@ static enum wal_found read_back(struct wal_scan *s, unsigned *count)
     enum wal_found found;
     for (*count = 0; (found = wal_scan_next(s)) == WAL_RECORD; ++*count) {
         const struct written *w = &written[*count];
-        CHECK(*count < records && s->at == w->end && s->len == w->len, "record %u at %zu, %zu bytes", *count, s->at, s->len);
+        CHECK(*count < records && s->at == w->end && s->len == w->len, "record %u at %zu, %zu bytes", *count, s->at,
+              s->len);
         for (size_t i = 0; i < s->len; i++)
-            CHECK(((const unsigned char *)s->data)[i] == (unsigned char)(w->first + i), "byte %zu of record %u", i, *count);
+            CHECK(((const unsigned char *)s->data)[i] == (unsigned char)(w->first + i), "byte %zu of record %u", i,
+                  *count);
     }
     return found;
 }
@@ -105,6 +107,12 @@ void fuzz_wal(struct input *in)
         fuzz_trace("a segment of %zu bytes, %u records\n", size, records);
         CHECK(wal_scan_begin(&s, file, size, take_below(in, 2) != 0), "its head");
         CHECK(read_back(&s, &count) == WAL_END && count == records && s.at == size, "%u of %u records", count, records);
+        unsigned char fill = take_below(in, 2) != 0 ? (unsigned char)take(in, 1) : 0; /* a file of full size */
+        memset(file + size, fill, SEGMENT - size);
+        CHECK(wal_scan_begin(&s, file, SEGMENT, true), "its head");
+        enum wal_found full = read_back(&s, &count);
+        CHECK(full == (fill == 0 || size == SEGMENT ? WAL_END : WAL_TORN), "%d with %02x behind it", full, fill);
+        CHECK(count == records && s.at == size, "%u of %u records", count, records);
         size_t cut = WAL_HEAD + take_below(in, (unsigned)(size - WAL_HEAD) + 1);
         CHECK(wal_scan_begin(&s, file, cut, true), "its head");
         enum wal_found found = read_back(&s, &count);
