@@ -21,6 +21,11 @@
 
 enum { SCENARIOS = 128 };
 
+static const struct scenario *const tables[] = {
+    mem_scenarios,   reserve_scenarios, remote_scenarios,  heap_scenarios,   ring_scenarios,
+    arena_scenarios, depot_scenarios,   ringlog_scenarios, vmidle_scenarios, shown_scenarios,
+    txn_scenarios,   exec_scenarios,    gate_scenarios,    lane_scenarios,
+};
 static const struct scenario *scenarios[SCENARIOS];
 static unsigned scenario_count;
 static struct outcome outcomes[SCENARIOS];
@@ -131,17 +136,8 @@ int main(int argc, char **argv)
         else
             return 2;
     }
-    scenarios_gather(mem_scenarios, argv + i, full);
-    scenarios_gather(reserve_scenarios, argv + i, full);
-    scenarios_gather(remote_scenarios, argv + i, full);
-    scenarios_gather(heap_scenarios, argv + i, full);
-    scenarios_gather(ring_scenarios, argv + i, full);
-    scenarios_gather(arena_scenarios, argv + i, full);
-    scenarios_gather(depot_scenarios, argv + i, full);
-    scenarios_gather(ringlog_scenarios, argv + i, full);
-    scenarios_gather(vmidle_scenarios, argv + i, full);
-    scenarios_gather(txn_scenarios, argv + i, full);
-    scenarios_gather(lane_scenarios, argv + i, full);
+    for (unsigned k = 0; k < ASH_COUNT(tables); k++)
+        scenarios_gather(tables[k], argv + i, full);
     if (all)
         litmus_test(full ? 400 : 40);
     for (unsigned k = 0; k < scenario_count; k++)

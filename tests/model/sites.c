@@ -20,7 +20,7 @@ static const char *const quiet[] = {"&orphan_count", "&mapped_chunks", "&total",
                                     "&h->bin[cls].word", "&heap_late.of[0].direct",
                                     "&heap_late.of[0].flushed", "&r->full",
                                     "&r->sleeps", "&r->wakes", "hint", "&p->wakes",
-                                    "&l->highs", "&l->waited", NULL};
+                                    "&l->highs", "&l->waited", "&g->most", "&g->highs", NULL};
 
 static bool listed(const char *const *list, const char *place)
 {
