@@ -6,6 +6,7 @@
  *     model SCENARIO…                  these scenarios
  *     model --replay PATH SCENARIO     one run again, with its schedule
  *     model --mutant NAME SCENARIO     the scenario with a mutant, as the list of mutants names it
+ *     model --mutants FILE SCENARIO…   all mutants of the files so named, with these scenarios
  *     model --limit N …                at most so many runs of each scenario
  */
 #include "litmus.h"
@@ -24,11 +25,16 @@ enum { SCENARIOS = 128 };
 static const struct scenario *const tables[] = {
     mem_scenarios,   reserve_scenarios, remote_scenarios,  heap_scenarios,   ring_scenarios,
     arena_scenarios, depot_scenarios,   ringlog_scenarios, vmidle_scenarios, shown_scenarios,
-    txn_scenarios,   exec_scenarios,    gate_scenarios,    lane_scenarios,
+    vm_scenarios,    txn_scenarios,     exec_scenarios,    gate_scenarios,   lane_scenarios,
+    replies_scenarios,
 };
 static const struct scenario *scenarios[SCENARIOS];
 static unsigned scenario_count;
 static struct outcome outcomes[SCENARIOS];
+/* Whose mutants the short form has. */
+static const char *const short_files[] = {"remote.c", "pool/ring.c", "vm/ringlog.c", "txn/deque",
+                                          "msg/lane", "txn/drive.h", "txn/gate.c",   "vm/shown.c", NULL};
+static const char *files[2];   /* of --mutants */
 static struct mutation chosen; /* of --mutant */
 static unsigned chosen_count;
 
@@ -131,6 +137,8 @@ int main(int argc, char **argv)
             search.replay = argv[++i];
         else if (strcmp(argv[i], "--limit") == 0 && i + 1 < argc)
             search.limit = strtoul(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--mutants") == 0 && i + 1 < argc)
+            files[0] = argv[++i];
         else if (strcmp(argv[i], "--mutant") == 0 && i + 1 < argc && mutant_find(argv[i + 1], &chosen))
             i += chosen_count = 1;
         else
@@ -143,6 +151,8 @@ int main(int argc, char **argv)
     for (unsigned k = 0; k < scenario_count; k++)
         scenario_test(k);
     if (all)
-        mutants_test(scenarios, outcomes, scenario_count, full);
+        mutants_test(scenarios, outcomes, scenario_count, full ? NULL : short_files);
+    else if (files[0] != NULL)
+        mutants_test(scenarios, outcomes, scenario_count, files);
     return tap_done();
 }

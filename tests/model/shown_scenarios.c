@@ -62,6 +62,14 @@ static void close_show(void)
     show();
 }
 
+static void show_close(void)
+{
+    unsigned self = (unsigned)model_self();
+    struct shown *s = shown_open(&kind, names[self], &words[self]);
+    model_require(s != NULL && shown_close(s), "somebody reads it");
+    words[self] = 0;
+}
+
 static void walk(void)
 {
     char name[ASH_STATS_NAME];
@@ -88,6 +96,7 @@ static void check_shown(void)
 
 static void check_closed(void)
 {
+    model_require(load_relaxed(&record->state) == (kept ? 2 : 0), "somebody is said to read it");
     char name[ASH_STATS_NAME];
     uint64_t values[ASH_STATS_VALUES];
     size_t at = 0;
@@ -104,6 +113,12 @@ static void check_reused(void)
     for (size_t at = 0; shown_next(&kind, &at, name, values) != 0;)
         shown++;
     model_require(shown == 1, "%u are shown", shown);
+}
+
+static void free_record(void)
+{
+    show_in_setup();
+    shown_close(record);
 }
 
 static void nothing_shown(void)
@@ -133,6 +148,16 @@ const struct scenario shown_scenarios[] = {
      .invariant = "a record is used for another thing while it is read",
      .setup = show_in_setup,
      .thread = {walk, close_show},
+     .check = check_reused},
+    {.name = "shown-claim",
+     .invariant = "two things come when one record is free: one of them has it",
+     .setup = free_record,
+     .thread = {show, show},
+     .check = check_shown},
+    {.name = "shown-next",
+     .invariant = "a thing comes when the record of another becomes free: all that was done with it has been",
+     .setup = nothing_shown,
+     .thread = {show_close, show},
      .check = check_reused},
     {.name = NULL},
 };

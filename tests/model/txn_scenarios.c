@@ -228,11 +228,10 @@ static void setup_park(void)
         model_name(&slots[k].asleep, k == 0 ? "asleep 0" : k == 1 ? "asleep 1" : "asleep 2");
 }
 
-/* One worker takes `n` tasks, and sleeps until they come. */
-static void work(unsigned n)
+/* One worker, which is counted as searching, takes `n` tasks, and sleeps until they come. */
+static void work_on(unsigned n, bool look)
 {
     unsigned self = (unsigned)model_self();
-    add_relaxed(&parking.searching, 1);
     while (n != 0) {
         if (uninject()) {
             park_found(&parking);
@@ -246,8 +245,15 @@ static void work(unsigned n)
         else
             park_sleep(&parking, self);
         /* or its leaving might be counted before its coming: then all would seem to be looked after */
-        model_require(load_relaxed(&parking.searching) != 0, "woken, and not counted");
+        if (look)
+            model_require(load_relaxed(&parking.searching) != 0, "woken, and not counted");
     }
+}
+
+static void work(unsigned n)
+{
+    add_relaxed(&parking.searching, 1);
+    work_on(n, true);
 }
 
 /* A task is there already, whose spawner has told nobody yet, and the second worker is searching for it. */
@@ -257,12 +263,23 @@ static void setup_found(void)
     inject_one(0);
 }
 
-/* The third sleeps from the beginning on. */
+/* Two workers are searching when a task comes, whose spawner wakes nobody therefore. */
+static void setup_searching(void)
+{
+    setup_park();
+    store_relaxed(&parking.searching, 2);
+    inject_one(0);
+    park_tell(&parking);
+}
+
+/* The same, and the second of them goes to sleep before the task is there. */
 static void setup_asleep(void)
 {
     setup_park();
-    store_relaxed(&parking.searching, 1);
+    store_relaxed(&parking.searching, 2);
     park_enter(&parking, 2);
+    inject_one(0);
+    park_tell(&parking);
 }
 
 static void wake_work_1(void)
@@ -276,6 +293,12 @@ static void wake_work_1(void)
             park_sleep(&parking, 2);
     }
     park_found(&parking);
+}
+
+/* It searches already. */
+static void search_1(void)
+{
+    work_on(1, false);
 }
 
 static void work_1(void)
@@ -352,13 +375,17 @@ static unsigned do_all(void)
     return n;
 }
 
-/* As ash_txn_submit and wait_for of txn/txnmgr.c. */
-static void want_and_wait(void)
+static void want(unsigned self)
 {
-    unsigned self = (unsigned)model_self();
     void *word = &data[self];
     data[self] = 1;
     model_require(ring_push(&ring, &word, 1) == 1, "no room");
+}
+
+/* As wait_for of txn/txnmgr.c. */
+static void wait_for_it(void)
+{
+    unsigned self = (unsigned)model_self();
     while (load_relaxed(&finished[self]) == 0) {
         if (drive_enter(&drive)) {
             while (load_relaxed(&finished[self]) == 0)
@@ -373,6 +400,12 @@ static void want_and_wait(void)
     model_require(load_acquire(&finished[self]) == 1 && data[self] == 2, "done, and not seen");
 }
 
+static void want_and_wait(void)
+{
+    want((unsigned)model_self());
+    wait_for_it();
+}
+
 /* Drives once, whatever there is. */
 static void drive_once(void)
 {
@@ -380,6 +413,13 @@ static void drive_once(void)
         do_all();
         drive_leave(&drive);
     }
+}
+
+static void setup_wanted(void)
+{
+    setup_drive();
+    want(0);
+    want(1);
 }
 
 static void check_drive(void)
@@ -461,31 +501,28 @@ const struct scenario txn_scenarios[] = {
      .check = check_park,
      .full_only = true},
     {.name = "park-pass",
-     .invariant = "one worker sleeps and one looks while two tasks come: the one wakes the other, if nobody else does",
+     .invariant = "one worker sleeps and one has a task to find while another comes: the one wakes the other, or who spawns",
      .setup = setup_asleep,
-     .thread = {spawn_0_1, work_1, wake_work_1},
+     .thread = {spawn_1, search_1, wake_work_1},
      .check = check_park,
-     .full_only = true,
-     .most = 30000},
+     .full_only = true},
     {.name = "park-two-work",
-     .invariant = "two workers sleep while two tasks come: each gets one",
-     .setup = setup_park,
-     .thread = {spawn_0_1, work_1, work_1},
+     .invariant = "two workers have a task to find while another comes: each gets one, whoever sleeps meanwhile",
+     .setup = setup_searching,
+     .thread = {spawn_1, search_1, search_1},
      .check = check_park,
-     .full_only = true,
-     .most = 30000},
+     .full_only = true},
     {.name = "drive",
      .invariant = "two want something and wait: one drives, and who sleeps is woken",
      .setup = setup_drive,
      .thread = {want_and_wait, want_and_wait},
      .check = check_drive},
     {.name = "drive-three",
-     .invariant = "the same while a third drives",
-     .setup = setup_drive,
-     .thread = {want_and_wait, want_and_wait, drive_once},
+     .invariant = "two wait for what they have handed in while a third drives",
+     .setup = setup_wanted,
+     .thread = {wait_for_it, wait_for_it, drive_once},
      .check = check_drive,
-     .full_only = true,
-     .most = 30000},
+     .full_only = true},
     {.name = "drive-pass",
      .invariant = "one drives while another wants something and waits",
      .setup = setup_drive,
