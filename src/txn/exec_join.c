@@ -8,7 +8,6 @@
 #include <errno.h>
 
 enum {
-    SETTLE_SPINS = 2000,
     CHUNKS_PER_WORKER = 8,
     PLACE_AGAIN = 1000 * 1000, /* nanoseconds until a thread without a guest's place asks again */
 };
@@ -80,7 +79,7 @@ void group_settle(struct ash_group *group)
     unsigned spins = 0;
     /* acquire: what the tasks wrote; pairs with group_done */
     while ((load_acquire(&g->pending) & ~GROUP_AWAITED) != 0)
-        if (spins++ < SETTLE_SPINS)
+        if (spins++ < EXEC_SETTLE_ROUNDS)
             relax();
         else
             group_wait(g, -1);

@@ -90,6 +90,11 @@ static void setup_deque(unsigned tasks)
         push();
 }
 
+static void deque_0(void)
+{
+    setup_deque(0);
+}
+
 static void deque_1(void)
 {
     setup_deque(1);
@@ -123,6 +128,13 @@ static void push_push(void)
 {
     push();
     push();
+}
+
+static void push_push_take(void)
+{
+    push();
+    push();
+    take();
 }
 
 static void steal_2(void)
@@ -441,6 +453,11 @@ const struct scenario txn_scenarios[] = {
      .invariant = "the owner pushes and takes while a thief steals twice",
      .setup = deque_1,
      .thread = {push_take, steal_2},
+     .check = check_deque},
+    {.name = "deque-below",
+     .invariant = "a thief comes when the owner has pushed two and taken one back: it has all of the other",
+     .setup = deque_0,
+     .thread = {push_push_take, steal},
      .check = check_deque},
     {.name = "deque-two",
      .invariant = "the owner takes both of two while a thief steals twice",
