@@ -147,6 +147,7 @@ static void check_done(void)
 {
     model_require(dispatch.in_flight == 0 && dispatch.outstanding == 0, "%u are in flight", dispatch.in_flight);
     model_require(load_relaxed(&dispatch.done) == NULL, "a batch was left");
+    model_require(load_relaxed(&dispatch.waiting) == 0, "the dispatcher is said to sleep");
     model_require(load_relaxed(&place[1].taken) == 0, "the dispatcher is in its place still");
 }
 
