@@ -1,6 +1,6 @@
 /*
- * Scenarios of the dispatcher (txn/dispatch): it hands transactions to a worker, which steals them, and takes them back.
- * Bodies write to a plain word, so those of one key that are not one behind the other are a data race.
+ * Scenarios of the dispatcher (txn/dispatch): it hands transactions to a worker, which steals them, and takes them
+ * back. Bodies write to a plain word, so those of one key that are not one behind the other are a data race.
  */
 #include "scenario.h"
 

@@ -26,7 +26,8 @@ static void make(uint64_t limit, uint64_t high, uint64_t low)
 {
     scenario_boot();
     (void)tally_line();
-    gate = ash_gate_create("gate", ASH_GATE_CONFIG(.limit = limit, .high = high, .low = low, .mark = mark, .user = told));
+    gate = ash_gate_create("gate", ASH_GATE_CONFIG(.limit = limit, .high = high, .low = low, .mark = mark,
+                                                   .user = told));
     model_require(gate != NULL, "no gate");
 }
 

@@ -1,6 +1,6 @@
 /*
- * Scenarios of the lanes of a bus (msg/lane), with workers as those of msg/buswork that end when they have had what they
- * are to. Whoever has claimed the lane writes to a plain word, so two at a time, or one who has not seen what the other
+ * Scenarios of the lanes of a bus (msg/lane), with workers as those of msg/buswork that end when they have had what
+ * they are to. Whoever has claimed the lane writes to a plain word, so two at a time, or one who has not seen what the other
  * did, are a data race; a wake-up that is lost leaves a thread asleep for ever.
  */
 #include "scenario.h"

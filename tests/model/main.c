@@ -25,8 +25,8 @@ enum { SCENARIOS = 128 };
 static const struct scenario *const tables[] = {
     mem_scenarios,   reserve_scenarios, remote_scenarios,  heap_scenarios,   ring_scenarios,
     arena_scenarios, depot_scenarios,   ringlog_scenarios, vmidle_scenarios, shown_scenarios,
-    vm_scenarios,    txn_scenarios,     exec_scenarios,    gate_scenarios,   lane_scenarios,
-    replies_scenarios, dispatch_scenarios,
+    vm_scenarios,    txn_scenarios,     exec_scenarios,    drive_scenarios,  dispatch_scenarios,
+    gate_scenarios,  lane_scenarios,    replies_scenarios,
 };
 static const struct scenario *scenarios[SCENARIOS];
 static unsigned scenario_count;

@@ -23,7 +23,8 @@ static const struct survivor {
     const char *reason;
     const char *wrapper; /* NULL: all of the function's sites of this word */
 } survivors[] = {
-    {"purge_pass", "&chunks[c].aged", FAULT_SPLIT, false, "advice: a lost bit lets a unit stay for one more pass", NULL},
+    {"purge_pass", "&chunks[c].aged", FAULT_SPLIT, false,
+     "advice: a lost bit lets a unit stay for one more pass", NULL},
     {"units_purge", "&c->aged", FAULT_SPLIT, false, "advice: a bit that stays lets a unit go one pass early", NULL},
     {"run_soil", "&c->aged", FAULT_SPLIT, false, "the same", NULL},
     {"reserve_give", "&low", FAULT_SPLIT, false, "a hint: before a chunk is mapped, all are looked through", NULL},
@@ -37,17 +38,21 @@ static const struct survivor {
     {"slab_init", "&s->kind", FAULT_DROPPED, false, "only verify_all asks whether a unit is a slab", NULL},
     {"slab_release", "&s->kind", FAULT_DROPPED, false, "only messages about wrong frees ask for FREED", NULL},
     {"slab_release", "&s->owner", FAULT_DROPPED, false, "nobody asks for the owner of a free unit", NULL},
-    {"orphan_pop", "stack", FAULT_NO_RELEASE, true, "a read-modify-write continues the release sequence of the push", NULL},
+    {"orphan_pop", "stack", FAULT_NO_RELEASE, true,
+     "a read-modify-write continues the release sequence of the push", NULL},
     {"large_open", "&s->cls", FAULT_DROPPED, false, "only messages about wrong frees ask for it", NULL},
     {"large_resize", "&s->kind", FAULT_DROPPED, false, "it is LARGE already unless pages were moved", NULL},
-    {"arena_counts_take", "&c->taken", FAULT_NO_RELEASE, true, "who gives a table back publishes, not who takes it", NULL},
+    {"arena_counts_take", "&c->taken", FAULT_NO_RELEASE, true,
+     "who gives a table back publishes, not who takes it", NULL},
     {"table_get", "&part[at]", FAULT_NO_ACQUIRE, false, "only walks over all pools have numbers from nowhere", NULL},
     {"table_get", "&t->part[k]", FAULT_NO_ACQUIRE, false, "the same", NULL},
-    {"chunk_make", "&header->kind", FAULT_NO_RELEASE, false, "right pointers were handed over with the chunk's record", NULL},
+    {"chunk_make", "&header->kind", FAULT_NO_RELEASE, false,
+     "right pointers were handed over with the chunk's record", NULL},
     {"store_chunk_of", "&header->kind", FAULT_NO_ACQUIRE, false, "the same, from the other side", NULL},
     {"run_give", "&header->kind", FAULT_DROPPED, false, "only messages about wrong pointers ask for it", NULL},
     {"run_give", "&header->pool", FAULT_DROPPED, false, "the same", NULL},
-    {"chunk_enter", "slot", FAULT_NO_RELEASE, false, "numbers come with `fresh`, which publishes it: see table_get", NULL},
+    {"chunk_enter", "slot", FAULT_NO_RELEASE, false,
+     "numbers come with `fresh`, which publishes it: see table_get", NULL},
     {"chunk_enter", "&s->low", FAULT_DROPPED, false, "a hint: numbers below it are looked through again", NULL},
     {"store_give", "&s->low", FAULT_DROPPED, false, "a hint: a number is not used again", NULL},
     {"slot_mark", "&r->slot[i]", FAULT_NO_RETRY, false, "a hint: it is not repeated in the source either", NULL},
@@ -79,7 +84,8 @@ static const struct survivor {
     {"group_wait", "&g->pending", FAULT_NO_ACQUIRE, true, "the same", NULL},
     {"group_wait", "&g->pending", FAULT_NO_RELEASE, true, "who waits publishes nothing", NULL},
     {"exec_tell_quiet", "&e->quiet", FAULT_NO_RELEASE, true, "the fence before it orders as much", NULL},
-    {"exec_tell_quiet", "&e->quiet", FAULT_SPLIT, false, "who adds to an old value is seen by whom it does not wake", NULL},
+    {"exec_tell_quiet", "&e->quiet", FAULT_SPLIT, false,
+     "who adds to an old value is seen by whom it does not wake", NULL},
     {"drive_leave", "&d->event", FAULT_SPLIT, false, "the same", NULL},
     {NULL, NULL, FAULT_NONE, false, NULL, NULL},
 };
@@ -222,7 +228,9 @@ void mutants_test(const struct scenario *const *scenarios, const struct outcome 
     struct tally t = {0, 0, 0, 0};
     for (unsigned i = 0; i < sites_count(); i++) {
         const struct model_site *site = site_at(i);
-        for (enum mutant_fault fault = FAULT_NONE + 1; is_of(site, files) && is_first(i) && fault < FAULT_NO_ORDER; fault++)
+        if (!is_of(site, files) || !is_first(i))
+            continue;
+        for (enum mutant_fault fault = FAULT_NONE + 1; fault < FAULT_NO_ORDER; fault++)
             if (applies(site, fault))
                 mutant_test(i, fault, scenarios, outcomes, count, &t);
     }

@@ -1,15 +1,11 @@
 /*
- * Scenarios of the executor's parts, and of who drives a manager of transactions. A task's argument is the address of a word that its spawner has written; who runs it
- * writes to it, so a task that is seen too early, or is given to two, is a data race; at the end none may be lost.
+ * Scenarios of the executor's parts. A task's argument is the address of a word that its spawner has written; who runs
+ * it writes to it, so a task that is seen too early, or is given to two, is a data race; at the end none may be lost.
  */
 #include "scenario.h"
 
-#include "pool/ring.h"
-#include "txn/drive.h"
 #include "txn/inject.h"
 #include "os/park.h"
-
-#include <string.h>
 
 enum { TASKS = 6, CELLS = 2 };
 
@@ -349,100 +345,6 @@ static void check_park(void)
     model_require(!park_any_idle(&parking), "one is said to be idle");
 }
 
-/* ---- driving: each thread hands in what it wants, and waits until it, or another for it, has done it ---- */
-
-static struct drive drive;
-static struct ash_ring ring;
-static struct ring_cell cells[4];
-static unsigned done_count;                 /* the driver's */
-static _Atomic(uint32_t) finished[THREADS]; /* atomic: publishes what the driver has written */
-
-static void setup_drive(void)
-{
-    drive = (struct drive){.driving = 0};
-    memset(cells, 0, sizeof cells);
-    ring_init(&ring, 2, ASH_MPSC, cells);
-    model_name(&drive.driving, "driving");
-    model_name(&drive.sleepers, "sleepers");
-    model_name(&drive.event, "drive.event");
-    model_name(&ring.tail, "tail");
-    model_name(&ring.head, "head");
-    done_count = 0;
-    for (int k = 0; k < THREADS; k++) {
-        data[k] = 0;
-        store_relaxed(&finished[k], 0);
-    }
-}
-
-/* Does all there is; how many that were. */
-static unsigned do_all(void)
-{
-    void *word;
-    unsigned n = 0;
-    for (; ring_pop(&ring, &word, 1) != 0; n++) {
-        model_require(++*(unsigned *)word == 2, "taken before it was written, or twice");
-        done_count++;
-        store_release(&finished[(unsigned *)word - data], 1);
-    }
-    return n;
-}
-
-static void want(unsigned self)
-{
-    void *word = &data[self];
-    data[self] = 1;
-    model_require(ring_push(&ring, &word, 1) == 1, "no room");
-}
-
-/* As wait_for of txn/txnmgr.c. */
-static void wait_for_it(void)
-{
-    unsigned self = (unsigned)model_self();
-    while (load_relaxed(&finished[self]) == 0) {
-        if (drive_enter(&drive)) {
-            while (load_relaxed(&finished[self]) == 0)
-                if (do_all() == 0)
-                    ring_wait(&ring, -1);
-            drive_leave(&drive);
-        } else {
-            uint32_t event = drive_watch(&drive);
-            drive_sleep(&drive, event, load_relaxed(&finished[self]) != 0, -1);
-        }
-    }
-    model_require(load_acquire(&finished[self]) == 1 && data[self] == 2, "done, and not seen");
-}
-
-static void want_and_wait(void)
-{
-    want((unsigned)model_self());
-    wait_for_it();
-}
-
-/* Drives once, whatever there is. */
-static void drive_once(void)
-{
-    if (drive_enter(&drive)) {
-        do_all();
-        drive_leave(&drive);
-    }
-}
-
-static void setup_wanted(void)
-{
-    setup_drive();
-    want(0);
-    want(1);
-}
-
-static void check_drive(void)
-{
-    unsigned wanted = 0;
-    for (int k = 0; k < THREADS; k++)
-        wanted += load_relaxed(&finished[k]);
-    model_require(done_count == wanted, "%u were done, %u times", wanted, done_count);
-    model_require(load_relaxed(&drive.driving) == 0 && load_relaxed(&drive.sleepers) == 0, "somebody is left");
-}
-
 const struct scenario txn_scenarios[] = {
     {.name = "deque-last",
      .invariant = "the owner and a thief go for one task",
@@ -518,7 +420,7 @@ const struct scenario txn_scenarios[] = {
      .check = check_park,
      .full_only = true},
     {.name = "park-pass",
-     .invariant = "one worker sleeps and one has a task to find while another comes: the one wakes the other, or who spawns",
+     .invariant = "one worker sleeps and one has a task to find while another comes: each gets one",
      .setup = setup_asleep,
      .thread = {spawn_1, search_1, wake_work_1},
      .check = check_park,
@@ -529,21 +431,5 @@ const struct scenario txn_scenarios[] = {
      .thread = {spawn_1, search_1, search_1},
      .check = check_park,
      .full_only = true},
-    {.name = "drive",
-     .invariant = "two want something and wait: one drives, and who sleeps is woken",
-     .setup = setup_drive,
-     .thread = {want_and_wait, want_and_wait},
-     .check = check_drive},
-    {.name = "drive-three",
-     .invariant = "two wait for what they have handed in while a third drives",
-     .setup = setup_wanted,
-     .thread = {wait_for_it, wait_for_it, drive_once},
-     .check = check_drive,
-     .full_only = true},
-    {.name = "drive-pass",
-     .invariant = "one drives while another wants something and waits",
-     .setup = setup_drive,
-     .thread = {want_and_wait, drive_once},
-     .check = check_drive},
     {.name = NULL},
 };

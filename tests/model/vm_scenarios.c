@@ -163,7 +163,8 @@ static void check_two_builds(void)
 static void check_one_fails(void)
 {
     check_cache();
-    model_require((result[0] == -EIO) + (result[1] == -EIO) == 1 && builds[1] + builds[2] == 1, "%d and %d", result[0], result[1]);
+    model_require((result[0] == -EIO) + (result[1] == -EIO) == 1 && builds[1] + builds[2] == 1, "%d and %d",
+                  result[0], result[1]);
 }
 
 /* ---- tiers ---- */
