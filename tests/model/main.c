@@ -33,7 +33,7 @@ static unsigned scenario_count;
 static struct outcome outcomes[SCENARIOS];
 /* Whose mutants the short form has. */
 static const char *const short_files[] = {"remote.c", "pool/ring.c", "vm/ringlog.c", "txn/deque",
-                                          "msg/lane", "txn/drive.h", "txn/gate.c",   "vm/shown.c", NULL};
+                                          "msg/lane", "txn/gate.c",  "vm/shown.c",   NULL};
 static const char *files[2];   /* of --mutants */
 static struct mutation chosen; /* of --mutant */
 static unsigned chosen_count;

@@ -142,6 +142,8 @@ static void check_cache(void)
                   (unsigned long)s.entries, scenario_blocks() - blocks);
     size_t bytes = s.entries * (sizeof(struct artifact) + keys[0].content_len + sizeof(unsigned));
     model_require(s.bytes == bytes, "%lu bytes are counted, %zu are there", (unsigned long)s.bytes, bytes);
+    ash_artcache_trim(cache);
+    model_require(scenario_blocks() == blocks, "%d blocks are in use for ever", scenario_blocks() - blocks);
 }
 
 static void check_builds(unsigned n)
@@ -266,6 +268,11 @@ const struct scenario vm_scenarios[] = {
      .invariant = "two build what each wants, in two shards",
      .setup = empty_cache,
      .thread = {get, get_other},
+     .check = check_two_builds},
+    {.name = "artcache-other",
+     .invariant = "one is removed while another is built, in two shards",
+     .setup = cache_full,
+     .thread = {forget, get_other},
      .check = check_two_builds},
     {.name = "artcache-remove",
      .invariant = "an artifact is removed while it is found: it is there until it is released",
