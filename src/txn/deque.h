@@ -5,6 +5,8 @@
  * A. Pop, A. Cohen, F. Zappa Nardelli: Correct and efficient work-stealing for weak memory models,
  * PPoPP 2013, whose figure 1 the comments "push 3" and the like count the lines of. What differs:
  *   push 8    the release fence before it and its relaxed store are one releasing store here
+ *   take 4    releases, too: a thief may know a task by this store alone, which their fence of the
+ *             push covers, and which continues no release sequence since C++20
  *   steal 6   the array is acquired, where theirs is consumed
  *   take 6    acquires, for top_seen
  *   CAS       theirs are seq_cst; the fences do the ordering (rule 4), so these are as strong only
@@ -143,7 +145,7 @@ ASH_INLINE bool deque_take(struct deque *d, struct task *out)
     struct deque_array *a = load_relaxed(&d->array);
     if ((int64_t)(b - d->top_seen) < 0) /* empty for certain: top never goes back */
         return false;
-    store_relaxed(&d->bottom, b);       /* take 4 */
+    store_release(&d->bottom, b);       /* take 4; release: the cells below; pairs with steal 4 */
     fence_seq_cst();                    /* take 5: rule 4 */
     uint64_t t = load_acquire(&d->top); /* take 6; acquire: as push 3, which top_seen spares */
     d->top_seen = t;

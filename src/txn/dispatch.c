@@ -7,6 +7,11 @@
 #include <errno.h>
 #include <string.h>
 
+/* Looks at `done` before sleeping. The model has fewer. */
+#ifndef DISPATCH_SPINS
+#define DISPATCH_SPINS 2000
+#endif
+
 enum {
     WINDOW = 1024,
     BATCH_NS = 4000,
@@ -21,7 +26,6 @@ enum {
     TRIAL_LATE = 4096,
     LOOK_AGAIN = 64, /* slices of PARALLEL until one of SERIAL */
     SCHEDULE_AT_ONCE = 32,
-    SPINS = 2000,
 };
 
 int dispatch_init(struct dispatch *d, struct ash_exec *exec)
@@ -137,7 +141,7 @@ static void batches_take(struct dispatch *d)
 /* All that is in flight is with others. */
 static void batches_wait(struct dispatch *d)
 {
-    for (unsigned i = 0; i < SPINS; i++) {
+    for (unsigned i = 0; i < DISPATCH_SPINS; i++) {
         if (load_relaxed(&d->done) != NULL)
             return;
         relax();

@@ -6,8 +6,6 @@
 #include <errno.h>
 #include <limits.h>
 
-enum { SEARCH_ROUNDS = 32 }; /* looks at all queues before parking: some microseconds */
-
 ASH_TLS struct worker *exec_self;
 
 /* ---- spawning ---- */
@@ -40,8 +38,10 @@ int exec_spawn(struct ash_exec *e, const struct task *task)
         return status;
     struct worker *w = exec_worker(e);
     status = w != NULL ? spawn_inside(w, task) : spawn_outside(e, task);
-    if (ASH_LIKELY(status == 0))
+    if (ASH_LIKELY(status == 0)) {
         park_tell(&e->parking);
+        exec_tell_alone(e);
+    }
     return status;
 }
 
@@ -71,6 +71,7 @@ static void task_run(struct worker *w, const struct task *task)
         group_done((struct group *)(void *)task->group, canceled);
     /* release: what it wrote, and counted in `spawned`; pairs with exec_is_quiet */
     store_release(&w->run, load_relaxed(&w->run) + 1);
+    exec_tell_alone(w->exec);
 }
 
 /* ---- finding ---- */
@@ -171,7 +172,7 @@ static bool worker_search(struct worker *w, struct task *task)
     struct ash_exec *e = w->exec;
     add_relaxed(&e->parking.searching, 1);
     for (;;) {
-        for (unsigned i = 0; i < SEARCH_ROUNDS; i++) {
+        for (unsigned i = 0; i < EXEC_SEARCH_ROUNDS; i++) {
             if (find_injected(w, task) || find_stolen(w, task)) {
                 park_found(&e->parking);
                 return true;
@@ -181,7 +182,7 @@ static bool worker_search(struct worker *w, struct task *task)
         park_enter(&e->parking, w->index);
         if (exec_look(e)) {
             park_leave(&e->parking, w->index);
-        } else if (load_acquire(&e->stopping) != 0) { /* pairs with threads_stop */
+        } else if (load_acquire(&e->stopping) != 0) { /* pairs with exec_stop */
             park_leave(&e->parking, w->index);
             sub_relaxed(&e->parking.searching, 1);
             return false;
@@ -202,6 +203,14 @@ void exec_work(struct worker *w)
             task_run(w, &task);
         while (find_own(w, &task));
     exec_self = NULL;
+}
+
+void exec_stop(struct ash_exec *e)
+{
+    store_release(&e->stopping, 1); /* pairs with worker_search */
+    fence_seq_cst();                /* before the bits are read; pairs with park_enter */
+    while (park_wake(&e->parking))
+        ;
 }
 
 /* ---- guests ---- */

@@ -16,6 +16,8 @@
  *  5. A thread that may have run the last one (it parks, or leaves a guest's place) passes a fence
  *     and wakes who drains; who drains counts itself, passes a fence, and reads the counts. One of
  *     the two sees the other.
+ *  6. Without workers a task can wake nobody but those who wait, whatever they wait for. So all of
+ *     them sleep as those who drain do, and are woken by each task that comes and each that ends.
  *
  * A forked child has no workers, and none of the tasks: they are run in the parent, once. What the
  * child's one thread is running itself goes on. Its first use of the executor starts the workers
@@ -33,7 +35,15 @@
 
 #include <pthread.h>
 
-enum { EXEC_GUESTS = 8, INJECT_TURN = 64 };
+/* The model has fewer: each is more to be searched. */
+#ifndef EXEC_GUESTS
+#define EXEC_GUESTS        8
+#define EXEC_SEARCH_ROUNDS 32   /* looks at all queues before parking: some microseconds */
+#define EXEC_HELP_ROUNDS   64   /* and before one who waits sleeps */
+#define EXEC_SETTLE_ROUNDS 2000 /* looks at a group before one who cannot help sleeps */
+#endif
+
+enum { INJECT_TURN = 64 };
 
 /* Public: ash_group. */
 struct group {
@@ -75,7 +85,7 @@ struct ash_exec {
     _Atomic(uint32_t) closed;                   /* atomic: nothing comes in from outside any more */
     _Atomic(uint32_t) canceling;                /* atomic: tasks are dropped instead of run */
     _Atomic(uint32_t) stopping;   /* atomic: the threads end; set before all are woken */
-    _Atomic(uint32_t) drainers;   /* atomic: threads in ash_exec_drain that may sleep */
+    _Atomic(uint32_t) drainers;   /* atomic: threads that may sleep on `quiet` */
     _Atomic(uint32_t) quiet;      /* atomic: changes before they are woken */
     _Atomic(uint32_t) generation; /* atomic: forks behind this process, from 1 on */
     _Atomic(uint64_t) rejected;   /* atomic: spawns that found no room; several writers */
@@ -130,11 +140,21 @@ bool exec_help_with(struct worker *w, void (*fn)(void *arg));
 /* A worker's life until the executor stops. */
 void exec_work(struct worker *w);
 
+/* Has those who are or were in exec_work end. */
+ASH_COLD void exec_stop(struct ash_exec *e);
+
 /* Whether there is a task in any queue; after a fence. */
 bool exec_look(struct ash_exec *e);
 
-/* Wakes those who drain, if any, behind a fence: rule 5. */
+/* Wakes those who sleep on `quiet`, if any, behind a fence: rule 5. */
 void exec_tell_quiet(struct ash_exec *e);
+
+/* A task came or has ended: rule 6. */
+ASH_INLINE void exec_tell_alone(struct ash_exec *e)
+{
+    if (ASH_UNLIKELY(e->workers == 0))
+        exec_tell_quiet(e);
+}
 
 /* Starts the threads of a child; 0, or -EAGAIN when none could be. */
 ASH_COLD int exec_restart(struct ash_exec *e);

@@ -8,8 +8,6 @@
 #include <errno.h>
 
 enum {
-    HELP_ROUNDS = 64, /* looks at all queues before sleeping */
-    SETTLE_SPINS = 2000,
     CHUNKS_PER_WORKER = 8,
     PLACE_AGAIN = 1000 * 1000, /* nanoseconds until a thread without a guest's place asks again */
 };
@@ -49,7 +47,7 @@ ASH_API int ash_exec_spawn_in(struct ash_exec *e, struct ash_group *group, void 
 /* Helps until nothing was found for a while; false then. */
 static bool help(struct worker *w)
 {
-    for (unsigned i = 0; w != NULL && i < HELP_ROUNDS; i++)
+    for (unsigned i = 0; w != NULL && i < EXEC_HELP_ROUNDS; i++)
         if (exec_help(w))
             return true;
     return false;
@@ -63,13 +61,25 @@ static void group_wait(struct group *g, int64_t timeout_ns)
         os_wait(&g->pending, pending, timeout_ns);
 }
 
+/* The same without workers: rule 6. */
+static void group_wait_alone(struct ash_exec *e, struct worker *w, struct group *g)
+{
+    add_relaxed(&e->drainers, 1);
+    uint32_t quiet = load_relaxed(&e->quiet);
+    fence_seq_cst(); /* it is counted; pairs with exec_tell_quiet */
+    bool over = (load_relaxed(&g->pending) & ~GROUP_AWAITED) == 0;
+    if (!over && (w == NULL || !exec_look(e)))
+        os_wait(&e->quiet, quiet, w == NULL ? PLACE_AGAIN : -1);
+    sub_relaxed(&e->drainers, 1);
+}
+
 void group_settle(struct ash_group *group)
 {
     struct group *g = group_of(group);
     unsigned spins = 0;
     /* acquire: what the tasks wrote; pairs with group_done */
     while ((load_acquire(&g->pending) & ~GROUP_AWAITED) != 0)
-        if (spins++ < SETTLE_SPINS)
+        if (spins++ < EXEC_SETTLE_ROUNDS)
             relax();
         else
             group_wait(g, -1);
@@ -87,8 +97,12 @@ ASH_API int ash_exec_join(struct ash_exec *e, struct ash_group *group)
     while ((load_acquire(&g->pending) & ~GROUP_AWAITED) != 0 && !vanished) {
         entered |= w == NULL && exec_guest_enter(e, &w);
         vanished = load_relaxed(&g->generation) != load_relaxed(&e->generation);
-        if (!vanished && !help(w))
+        if (vanished || help(w))
+            continue;
+        if (e->workers != 0)
             group_wait(g, w == NULL ? PLACE_AGAIN : -1);
+        else
+            group_wait_alone(e, w, g);
     }
     if (entered)
         exec_guest_leave(w);

@@ -73,10 +73,7 @@ int exec_restart(struct ash_exec *e)
 
 static void threads_stop(struct ash_exec *e)
 {
-    store_release(&e->stopping, 1); /* pairs with worker_search */
-    fence_seq_cst();                /* before the bits are read; pairs with park_enter */
-    while (park_wake(&e->parking))
-        ;
+    exec_stop(e);
     for (unsigned i = 0; i < e->workers; i++)
         if (e->worker[i].started)
             pthread_join(e->worker[i].thread, NULL);

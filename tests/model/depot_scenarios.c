@@ -39,10 +39,6 @@ int front_trim(void)
     return 0;
 }
 
-void os_yield(void)
-{
-}
-
 static struct table table;
 static struct depot depot;
 static struct store store;

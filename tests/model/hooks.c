@@ -56,6 +56,40 @@ void __tsan_func_exit(void)
         plain_access((uintptr_t)p, bytes, true);                                                                       \
     }
 
+/*
+ * Atomic accesses that are not by base/atomic.h: public headers have some (ashlar/tier.h). Their sites are one for each
+ * order, and have no mutants.
+ */
+static struct model_site *public_site(enum model_kind kind, int order)
+{
+    static struct model_site sites[2][3];
+    bool ordered = order != __ATOMIC_RELAXED;
+    struct model_site *site = &sites[kind][ordered];
+    *site = (struct model_site){.file = __FILE__,
+                                .function = "__atomic",
+                                .wrapper = kind == MODEL_LOAD ? "load" : "store",
+                                .place = "",
+                                .kind = kind,
+                                .order = !ordered             ? MODEL_RELAXED
+                                         : kind == MODEL_LOAD ? MODEL_ACQUIRE
+                                                              : MODEL_RELEASE};
+    return site;
+}
+
+#define ATOMIC(bits)                                                                                                   \
+    uint##bits##_t __tsan_atomic##bits##_load(const volatile uint##bits##_t *p, int order);                            \
+    void __tsan_atomic##bits##_store(volatile uint##bits##_t *p, uint##bits##_t v, int order);                         \
+    uint##bits##_t __tsan_atomic##bits##_load(const volatile uint##bits##_t *p, int order)                             \
+    {                                                                                                                  \
+        return (uint##bits##_t)model_load(public_site(MODEL_LOAD, order), p, bits / 8);                                \
+    }                                                                                                                  \
+    void __tsan_atomic##bits##_store(volatile uint##bits##_t *p, uint##bits##_t v, int order)                          \
+    {                                                                                                                  \
+        model_store(public_site(MODEL_STORE, order), p, bits / 8, v);                                                  \
+    }
+
+ATOMIC(32)
+ATOMIC(64)
 ACCESS(1)
 ACCESS(2)
 ACCESS(4)

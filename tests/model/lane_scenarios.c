@@ -1,6 +1,6 @@
 /*
- * Scenarios of the lanes of a bus (msg/lane), with workers as those of msg/buswork that end when they have had what they
- * are to. Whoever has claimed the lane writes to a plain word, so two at a time, or one who has not seen what the other
+ * Scenarios of the lanes of a bus (msg/lane), with workers as those of msg/buswork that end when they have had what
+ * they are to. Whoever has claimed the lane writes to a plain word, so two at a time, or one who has not seen what the other
  * did, are a data race; a wake-up that is lost leaves a thread asleep for ever.
  */
 #include "scenario.h"
@@ -114,12 +114,6 @@ static void send_1(void)
     park_tell(&parking);
 }
 
-static void send_0_1(void)
-{
-    send_0();
-    send_1();
-}
-
 /* It has claimed the lane, handles what was there, and is busy elsewhere from then on. */
 static void handle_give(void)
 {
@@ -134,12 +128,11 @@ static void only_give(void)
     give();
 }
 
-/* As worker_search of msg/buswork.c: one item, however long it takes. */
-static void work_1(void)
+/* As worker_search of msg/buswork.c, which is counted as searching: one item, however long it takes. */
+static void search_1(void)
 {
     unsigned self = (unsigned)model_self();
     bool done = false;
-    add_relaxed(&parking.searching, 1);
     for (;;) {
         if (lane_open(&lane) && lane_claim(&lane)) {
             done = handle();
@@ -156,6 +149,18 @@ static void work_1(void)
     if (park_found_last(&parking) && lane_open(&lane))
         park_wake(&parking);
     give();
+}
+
+static void wake_search_1(void)
+{
+    park_sleep(&parking, 2);
+    search_1();
+}
+
+static void work_1(void)
+{
+    add_relaxed(&parking.searching, 1);
+    search_1();
 }
 
 /* Handles what it can have without waiting. */
@@ -233,6 +238,24 @@ static void push_0_told(void)
 static void empty(void)
 {
     make(true);
+}
+
+/* Two workers search when two items come, whose sender wakes nobody therefore. */
+static void searched(void)
+{
+    make(true);
+    store_relaxed(&parking.searching, 2);
+    send_0();
+    send_1();
+}
+
+/* One does when one comes; the other sleeps already. */
+static void searched_asleep(void)
+{
+    make(true);
+    store_relaxed(&parking.searching, 2);
+    park_enter(&parking, 2);
+    send_0();
 }
 
 static void claimed(void)
@@ -348,12 +371,16 @@ const struct scenario lane_scenarios[] = {
      .check = check_two,
      .full_only = true},
     {.name = "lane-two",
-     .invariant = "two workers want one item each, in order",
-     .setup = empty,
-     .thread = {send_0_1, work_1, work_1},
+     .invariant = "two workers have an item to find each: they have them in order, whoever sleeps meanwhile",
+     .setup = searched,
+     .thread = {search_1, search_1},
+     .check = check_two},
+    {.name = "lane-two-asleep",
+     .invariant = "one worker sleeps and one has an item to find while another comes: each has one, in order",
+     .setup = searched_asleep,
+     .thread = {send_1, search_1, wake_search_1},
      .check = check_two,
-     .full_only = true,
-     .most = 400000},
+     .full_only = true},
     {.name = "lane-room",
      .invariant = "a sender waits for room while one item is popped",
      .setup = full,

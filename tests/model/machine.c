@@ -15,7 +15,7 @@
 #include <string.h>
 #include <ucontext.h>
 
-enum { STACK = 128 * 1024, NOTE = 120 };
+enum { STACK = 128 * 1024, NOTE = 120, OWNS = 4 };
 enum run_end { RUN_ON, RUN_DONE, RUN_REPEATS, RUN_FAILED };
 
 int machine_thread = -1;
@@ -31,6 +31,13 @@ static bool live[THREADS];
 static enum run_end end;
 static bool starting;
 static char failure[512];
+
+/* Variables of which each thread has its own; the last copy is that of setup and check. */
+static struct own {
+    void *p;
+    uintptr_t copy[THREADS + 1];
+} owns[OWNS];
+static unsigned own_count;
 
 /* The schedule so far, for a failure's message. */
 static struct step_note {
@@ -112,11 +119,31 @@ int model_self(void)
 
 /* ---- threads ---- */
 
+void model_own(void *p)
+{
+    model_require(own_count < OWNS, "more than %d variables that threads have of their own", OWNS);
+    owns[own_count++].p = p;
+}
+
+static unsigned own_index(int thread)
+{
+    return thread < 0 ? THREADS : (unsigned)thread;
+}
+
+static void own_switch(int from, int to)
+{
+    for (struct own *o = owns; o < owns + own_count; o++) {
+        memcpy(&o->copy[own_index(from)], o->p, sizeof o->copy[0]);
+        memcpy(o->p, &o->copy[own_index(to)], sizeof o->copy[0]);
+    }
+}
+
 static void go_to(int thread)
 {
     int self = machine_thread;
     if (thread == self)
         return;
+    own_switch(self, thread);
     ucontext_t *from = self < 0 ? &home : &contexts[self];
     machine_thread = thread;
     swapcontext(from, thread < 0 ? &home : &contexts[thread]);
@@ -159,9 +186,12 @@ unsigned machine_step(const struct op *op)
     return search_choice();
 }
 
-/* The threads' stacks, and what check has on the program's own. */
-bool machine_on_stack(uintptr_t p)
+/* The threads' stacks, what check has on the program's own, and variables of which each has its own. */
+bool machine_is_own(uintptr_t p)
 {
+    for (const struct own *o = owns; o < owns + own_count; o++)
+        if (p - (uintptr_t)o->p < sizeof o->copy[0])
+            return true;
     return (p >= (uintptr_t)stacks && p < (uintptr_t)stacks + sizeof stacks) || (p <= frame && frame - p < STACK);
 }
 
@@ -178,6 +208,8 @@ static void thread_create(int t)
     if (scenario->thread[t] == NULL)
         return;
     live[t] = true;
+    for (struct own *o = owns; o < owns + own_count; o++)
+        memcpy(&o->copy[own_index(t)], o->p, sizeof o->copy[0]); /* as setup has left it */
     memory_thread_begin(t, scenario->spurious);
     getcontext(&contexts[t]);
     contexts[t].uc_stack.ss_sp = stacks[t];

@@ -6,6 +6,7 @@
  *     model SCENARIO…                  these scenarios
  *     model --replay PATH SCENARIO     one run again, with its schedule
  *     model --mutant NAME SCENARIO     the scenario with a mutant, as the list of mutants names it
+ *     model --mutants FILE SCENARIO…   all mutants of the files so named, with these scenarios
  *     model --limit N …                at most so many runs of each scenario
  */
 #include "litmus.h"
@@ -21,9 +22,19 @@
 
 enum { SCENARIOS = 128 };
 
+static const struct scenario *const tables[] = {
+    mem_scenarios,   reserve_scenarios, remote_scenarios,  heap_scenarios,   ring_scenarios,
+    arena_scenarios, depot_scenarios,   ringlog_scenarios, vmidle_scenarios, shown_scenarios,
+    vm_scenarios,    txn_scenarios,     exec_scenarios,    drive_scenarios,  dispatch_scenarios,
+    gate_scenarios,  lane_scenarios,    replies_scenarios, map_scenarios,
+};
 static const struct scenario *scenarios[SCENARIOS];
 static unsigned scenario_count;
 static struct outcome outcomes[SCENARIOS];
+/* Whose mutants the short form has. */
+static const char *const short_files[] = {"remote.c", "pool/ring.c", "vm/ringlog.c", "txn/deque",
+                                          "msg/lane", "txn/gate.c",  "vm/shown.c",   NULL};
+static const char *files[2];   /* of --mutants */
 static struct mutation chosen; /* of --mutant */
 static unsigned chosen_count;
 
@@ -126,27 +137,22 @@ int main(int argc, char **argv)
             search.replay = argv[++i];
         else if (strcmp(argv[i], "--limit") == 0 && i + 1 < argc)
             search.limit = strtoul(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--mutants") == 0 && i + 1 < argc)
+            files[0] = argv[++i];
         else if (strcmp(argv[i], "--mutant") == 0 && i + 1 < argc && mutant_find(argv[i + 1], &chosen))
             i += chosen_count = 1;
         else
             return 2;
     }
-    scenarios_gather(mem_scenarios, argv + i, full);
-    scenarios_gather(reserve_scenarios, argv + i, full);
-    scenarios_gather(remote_scenarios, argv + i, full);
-    scenarios_gather(heap_scenarios, argv + i, full);
-    scenarios_gather(ring_scenarios, argv + i, full);
-    scenarios_gather(arena_scenarios, argv + i, full);
-    scenarios_gather(depot_scenarios, argv + i, full);
-    scenarios_gather(ringlog_scenarios, argv + i, full);
-    scenarios_gather(vmidle_scenarios, argv + i, full);
-    scenarios_gather(txn_scenarios, argv + i, full);
-    scenarios_gather(lane_scenarios, argv + i, full);
+    for (unsigned k = 0; k < ASH_COUNT(tables); k++)
+        scenarios_gather(tables[k], argv + i, full);
     if (all)
         litmus_test(full ? 400 : 40);
     for (unsigned k = 0; k < scenario_count; k++)
         scenario_test(k);
     if (all)
-        mutants_test(scenarios, outcomes, scenario_count, full);
+        mutants_test(scenarios, outcomes, scenario_count, full ? NULL : short_files);
+    else if (files[0] != NULL)
+        mutants_test(scenarios, outcomes, scenario_count, files);
     return tap_done();
 }

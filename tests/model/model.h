@@ -55,8 +55,9 @@ struct scenario {
 
 /* The last one of each has no name. */
 extern const struct scenario mem_scenarios[], reserve_scenarios[], remote_scenarios[], heap_scenarios[],
-    ring_scenarios[], arena_scenarios[], depot_scenarios[], ringlog_scenarios[], vmidle_scenarios[], txn_scenarios[],
-    lane_scenarios[];
+    ring_scenarios[], arena_scenarios[], depot_scenarios[], ringlog_scenarios[], vmidle_scenarios[],
+    shown_scenarios[], vm_scenarios[], txn_scenarios[], exec_scenarios[], drive_scenarios[], dispatch_scenarios[],
+    gate_scenarios[], lane_scenarios[], replies_scenarios[], map_scenarios[];
 
 /* Fails the run if `condition` is false; in threads, setup and check. */
 #define model_require(condition, ...) ((condition) ? (void)0 : model_fail(__VA_ARGS__))
@@ -64,6 +65,9 @@ _Noreturn void model_fail(const char *format, ...) ASH_PRINTF(1, 2);
 
 /* A name for a word in the printed schedule. */
 void model_name(const volatile void *p, const char *name);
+
+/* A word of which each thread has its own (ASH_TLS); in setup, with the value that it begins with. */
+void model_own(void *p);
 
 /* Which thread calls: 0, 1, 2; setup and check are -1. */
 int model_self(void);
@@ -113,7 +117,7 @@ extern bool machine_checking; /* in a scenario's check */
 bool machine_run(const struct scenario *s); /* true: the run was good, or was given up as a repetition */
 unsigned machine_step(const struct op *op); /* posts the access and returns the choice when it is its turn */
 const struct op *machine_pending(int thread); /* NULL: the thread has ended */
-bool machine_on_stack(uintptr_t p);
+bool machine_is_own(uintptr_t p);
 void machine_note(const char *format, ...) ASH_PRINTF(1, 2); /* what became of the step, for the printed schedule */
 
 /* search.c */

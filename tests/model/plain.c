@@ -131,7 +131,7 @@ void plain_access(uintptr_t p, size_t size, bool write)
 {
     if (machine_thread < 0 && !machine_checking)
         return;
-    if (machine_on_stack(p))
+    if (machine_is_own(p))
         return;
     if (write)
         plain_save((void *)p, size);

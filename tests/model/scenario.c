@@ -6,6 +6,8 @@
 #include "mem/meta.h"
 #include "mem/purge.h"
 
+#include <string.h>
+
 static struct {
     size_t unit, units;
 } kept[THREADS];
@@ -93,15 +95,30 @@ void scenario_check_units(void)
 
 /* A thread's own memory, without a step of the search; outside of threads it is that behind the last. */
 static struct {
-    _Alignas(64) char bytes[8192];
+    _Alignas(64) char bytes[64 * 1024];
     size_t used;
+    int blocks; /* the thread's own count */
 } memory[THREADS + 1];
+
+static unsigned memory_index(void)
+{
+    return model_self() < 0 ? THREADS : (unsigned)model_self();
+}
+
+int scenario_blocks(void)
+{
+    int blocks = 0;
+    for (unsigned i = 0; i <= THREADS; i++)
+        blocks += memory[i].blocks;
+    return blocks;
+}
 
 void *ash_malloc(size_t n)
 {
-    unsigned i = model_self() < 0 ? THREADS : (unsigned)model_self();
+    unsigned i = memory_index();
     size_t at = memory[i].used;
     memory[i].used = align_up(at + n, 64);
+    memory[i].blocks++;
     model_require(memory[i].used <= sizeof memory[i].bytes, "a thread allocates too much");
     return memory[i].bytes + at;
 }
@@ -111,7 +128,17 @@ void *ash_calloc(size_t count, size_t n)
     return ash_malloc(count * n);
 }
 
+void *ash_aligned_alloc(size_t align, size_t n)
+{
+    model_require(align <= 64, "an alignment that is none of theirs");
+    return ash_malloc(n);
+}
+
+/* Whoever frees a block writes to it: those who use it still are a data race. */
 void ash_free(void *p)
 {
-    (void)p;
+    if (p == NULL)
+        return;
+    memory[memory_index()].blocks--;
+    memset(p, 0, 8);
 }

@@ -32,6 +32,9 @@ void scenario_keep(size_t unit, size_t units);
 /* Units that are kept are neither free nor clean, those that are in use are counted exactly, and the dirty ones. */
 void scenario_check_units(void);
 
+/* Blocks of the first library's that were not given back. */
+int scenario_blocks(void);
+
 /* The clock of the stand-in system. */
 extern uint64_t system_ms;
 

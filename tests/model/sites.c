@@ -3,6 +3,7 @@
  */
 #include "mutants.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 extern struct model_site *const __start_model_sites[], *const __stop_model_sites[];
@@ -20,7 +21,8 @@ static const char *const quiet[] = {"&orphan_count", "&mapped_chunks", "&total",
                                     "&h->bin[cls].word", "&heap_late.of[0].direct",
                                     "&heap_late.of[0].flushed", "&r->full",
                                     "&r->sleeps", "&r->wakes", "hint", "&p->wakes",
-                                    "&l->highs", "&l->waited", NULL};
+                                    "&l->highs", "&l->waited", "&g->most", "&g->highs",
+                                    "&f->set->demotions", "&f->set->transitions", "count", /* fn_back_off */ NULL};
 
 static bool listed(const char *const *list, const char *place)
 {
@@ -47,6 +49,8 @@ bool site_is_counter(const struct model_site *site)
 
 void sites_prepare(const struct scenario *s)
 {
+    if (sites_count() > SITES)
+        abort();
     for (unsigned i = 0; i < sites_count(); i++) {
         struct model_site *site = site_at(i);
         site->quiet = listed(quiet, site->place) && !listed(s->loud, site->place);

@@ -1,15 +1,11 @@
 /*
- * Scenarios of the executor's parts, and of who drives a manager of transactions. A task's argument is the address of a word that its spawner has written; who runs it
- * writes to it, so a task that is seen too early, or is given to two, is a data race; at the end none may be lost.
+ * Scenarios of the executor's parts. A task's argument is the address of a word that its spawner has written; who runs
+ * it writes to it, so a task that is seen too early, or is given to two, is a data race; at the end none may be lost.
  */
 #include "scenario.h"
 
-#include "pool/ring.h"
-#include "txn/drive.h"
 #include "txn/inject.h"
 #include "os/park.h"
-
-#include <string.h>
 
 enum { TASKS = 6, CELLS = 2 };
 
@@ -90,6 +86,11 @@ static void setup_deque(unsigned tasks)
         push();
 }
 
+static void deque_0(void)
+{
+    setup_deque(0);
+}
+
 static void deque_1(void)
 {
     setup_deque(1);
@@ -123,6 +124,13 @@ static void push_push(void)
 {
     push();
     push();
+}
+
+static void push_push_take(void)
+{
+    push();
+    push();
+    take();
 }
 
 static void steal_2(void)
@@ -228,11 +236,10 @@ static void setup_park(void)
         model_name(&slots[k].asleep, k == 0 ? "asleep 0" : k == 1 ? "asleep 1" : "asleep 2");
 }
 
-/* One worker takes `n` tasks, and sleeps until they come. */
-static void work(unsigned n)
+/* One worker, which is counted as searching, takes `n` tasks, and sleeps until they come. */
+static void work_on(unsigned n, bool look)
 {
     unsigned self = (unsigned)model_self();
-    add_relaxed(&parking.searching, 1);
     while (n != 0) {
         if (uninject()) {
             park_found(&parking);
@@ -246,8 +253,15 @@ static void work(unsigned n)
         else
             park_sleep(&parking, self);
         /* or its leaving might be counted before its coming: then all would seem to be looked after */
-        model_require(load_relaxed(&parking.searching) != 0, "woken, and not counted");
+        if (look)
+            model_require(load_relaxed(&parking.searching) != 0, "woken, and not counted");
     }
+}
+
+static void work(unsigned n)
+{
+    add_relaxed(&parking.searching, 1);
+    work_on(n, true);
 }
 
 /* A task is there already, whose spawner has told nobody yet, and the second worker is searching for it. */
@@ -257,12 +271,23 @@ static void setup_found(void)
     inject_one(0);
 }
 
-/* The third sleeps from the beginning on. */
+/* Two workers are searching when a task comes, whose spawner wakes nobody therefore. */
+static void setup_searching(void)
+{
+    setup_park();
+    store_relaxed(&parking.searching, 2);
+    inject_one(0);
+    park_tell(&parking);
+}
+
+/* The same, and the second of them goes to sleep before the task is there. */
 static void setup_asleep(void)
 {
     setup_park();
-    store_relaxed(&parking.searching, 1);
+    store_relaxed(&parking.searching, 2);
     park_enter(&parking, 2);
+    inject_one(0);
+    park_tell(&parking);
 }
 
 static void wake_work_1(void)
@@ -276,6 +301,12 @@ static void wake_work_1(void)
             park_sleep(&parking, 2);
     }
     park_found(&parking);
+}
+
+/* It searches already. */
+static void search_1(void)
+{
+    work_on(1, false);
 }
 
 static void work_1(void)
@@ -314,83 +345,6 @@ static void check_park(void)
     model_require(!park_any_idle(&parking), "one is said to be idle");
 }
 
-/* ---- driving: each thread hands in what it wants, and waits until it, or another for it, has done it ---- */
-
-static struct drive drive;
-static struct ash_ring ring;
-static struct ring_cell cells[4];
-static unsigned done_count;                 /* the driver's */
-static _Atomic(uint32_t) finished[THREADS]; /* atomic: publishes what the driver has written */
-
-static void setup_drive(void)
-{
-    drive = (struct drive){.driving = 0};
-    memset(cells, 0, sizeof cells);
-    ring_init(&ring, 2, ASH_MPSC, cells);
-    model_name(&drive.driving, "driving");
-    model_name(&drive.sleepers, "sleepers");
-    model_name(&drive.event, "drive.event");
-    model_name(&ring.tail, "tail");
-    model_name(&ring.head, "head");
-    done_count = 0;
-    for (int k = 0; k < THREADS; k++) {
-        data[k] = 0;
-        store_relaxed(&finished[k], 0);
-    }
-}
-
-/* Does all there is; how many that were. */
-static unsigned do_all(void)
-{
-    void *word;
-    unsigned n = 0;
-    for (; ring_pop(&ring, &word, 1) != 0; n++) {
-        model_require(++*(unsigned *)word == 2, "taken before it was written, or twice");
-        done_count++;
-        store_release(&finished[(unsigned *)word - data], 1);
-    }
-    return n;
-}
-
-/* As ash_txn_submit and wait_for of txn/txnmgr.c. */
-static void want_and_wait(void)
-{
-    unsigned self = (unsigned)model_self();
-    void *word = &data[self];
-    data[self] = 1;
-    model_require(ring_push(&ring, &word, 1) == 1, "no room");
-    while (load_relaxed(&finished[self]) == 0) {
-        if (drive_enter(&drive)) {
-            while (load_relaxed(&finished[self]) == 0)
-                if (do_all() == 0)
-                    ring_wait(&ring, -1);
-            drive_leave(&drive);
-        } else {
-            uint32_t event = drive_watch(&drive);
-            drive_sleep(&drive, event, load_relaxed(&finished[self]) != 0, -1);
-        }
-    }
-    model_require(load_acquire(&finished[self]) == 1 && data[self] == 2, "done, and not seen");
-}
-
-/* Drives once, whatever there is. */
-static void drive_once(void)
-{
-    if (drive_enter(&drive)) {
-        do_all();
-        drive_leave(&drive);
-    }
-}
-
-static void check_drive(void)
-{
-    unsigned wanted = 0;
-    for (int k = 0; k < THREADS; k++)
-        wanted += load_relaxed(&finished[k]);
-    model_require(done_count == wanted, "%u were done, %u times", wanted, done_count);
-    model_require(load_relaxed(&drive.driving) == 0 && load_relaxed(&drive.sleepers) == 0, "somebody is left");
-}
-
 const struct scenario txn_scenarios[] = {
     {.name = "deque-last",
      .invariant = "the owner and a thief go for one task",
@@ -401,6 +355,11 @@ const struct scenario txn_scenarios[] = {
      .invariant = "the owner pushes and takes while a thief steals twice",
      .setup = deque_1,
      .thread = {push_take, steal_2},
+     .check = check_deque},
+    {.name = "deque-below",
+     .invariant = "a thief comes when the owner has pushed two and taken one back: it has all of the other",
+     .setup = deque_0,
+     .thread = {push_push_take, steal},
      .check = check_deque},
     {.name = "deque-two",
      .invariant = "the owner takes both of two while a thief steals twice",
@@ -461,35 +420,16 @@ const struct scenario txn_scenarios[] = {
      .check = check_park,
      .full_only = true},
     {.name = "park-pass",
-     .invariant = "one worker sleeps and one looks while two tasks come: the one wakes the other, if nobody else does",
+     .invariant = "one worker sleeps and one has a task to find while another comes: each gets one",
      .setup = setup_asleep,
-     .thread = {spawn_0_1, work_1, wake_work_1},
+     .thread = {spawn_1, search_1, wake_work_1},
      .check = check_park,
-     .full_only = true,
-     .most = 30000},
+     .full_only = true},
     {.name = "park-two-work",
-     .invariant = "two workers sleep while two tasks come: each gets one",
-     .setup = setup_park,
-     .thread = {spawn_0_1, work_1, work_1},
+     .invariant = "two workers have a task to find while another comes: each gets one, whoever sleeps meanwhile",
+     .setup = setup_searching,
+     .thread = {spawn_1, search_1, search_1},
      .check = check_park,
-     .full_only = true,
-     .most = 30000},
-    {.name = "drive",
-     .invariant = "two want something and wait: one drives, and who sleeps is woken",
-     .setup = setup_drive,
-     .thread = {want_and_wait, want_and_wait},
-     .check = check_drive},
-    {.name = "drive-three",
-     .invariant = "the same while a third drives",
-     .setup = setup_drive,
-     .thread = {want_and_wait, want_and_wait, drive_once},
-     .check = check_drive,
-     .full_only = true,
-     .most = 30000},
-    {.name = "drive-pass",
-     .invariant = "one drives while another wants something and waits",
-     .setup = setup_drive,
-     .thread = {want_and_wait, drive_once},
-     .check = check_drive},
+     .full_only = true},
     {.name = NULL},
 };
