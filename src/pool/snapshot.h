@@ -43,15 +43,15 @@
  * the file's, protecting a stretch 1.2.
  *
  * Rejected: the image in memory and the range with it, which is as fast and is everything twice:
- * eight heaps of 4 MiB took 85 % more than by malloc, this way 3 % less, and 5 % more if each use
- * writes elsewhere; which is the price, as dropped pages fault again: use and restore of 16 MiB
- * with 25 of 100 pages elsewhere take 270 us for 110. Bringing pages in before they are written
- * (MADV_POPULATE_WRITE, one by one or by process_madvise), which takes 3.3 us a page where the
- * write's own fault takes 2.7; or mapping them for reading first, which makes that 3.0. Protecting all pages after so many restores,
- * since each hot page faults again (1.8 MiB, 31 pages, in us, for 0, 2 and 8 others each time: 7.5,
- * 20 and 38, this way 6.3, 16 and 35). Comparing a page before it is copied, by pages, 512 bytes or
- * lines, which takes what copying does (95 to 99 ns), as do rep movsb, 16- and 32-byte moves (85 to
- * 105).
+ * eight heaps of 4 MiB took 85 % more than by malloc, this way 3 % less, and 5 % more if each
+ * use writes elsewhere; which is the price, as dropped pages fault again: use and restore of 16
+ * MiB with 25 of 100 pages elsewhere take 270 us for 110. Bringing pages in before they are
+ * written (MADV_POPULATE_WRITE, one by one or by process_madvise), which takes 3.3 us a page
+ * where the write's own fault takes 2.7; or mapping them for reading first, which makes that
+ * 3.0. Protecting all pages after so many restores, since each hot page faults again (1.8 MiB,
+ * 31 pages, in us, for 0, 2 and 8 others each time: 7.5, 20 and 38, this way 6.3, 16 and 35).
+ * Comparing a page before it is copied, by pages, 512 bytes or lines, which takes what copying
+ * does (95 to 99 ns), as do rep movsb, 16- and 32-byte moves (85 to 105).
  */
 #ifndef ASH_SNAPSHOT_H
 #define ASH_SNAPSHOT_H
