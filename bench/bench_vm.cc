@@ -7,8 +7,8 @@
  * pool whose heaps are almost empty, so what is left is the pool itself, by 1 to 8 threads.
  *
  * rows/ENGINE/WAY/WORKERS: 10,000 rows of JSON, of each of which a script returns the value, in an
- * engine that is as new for each row: made for it by malloc (new), or pooled. An iteration is all
- * rows. Counters: the CPU time of a row, the memory; the workers' shares stand at the end.
+ * engine that is as new for each row: made for it by malloc (new), or pooled, in VMs that there are
+ * at the beginning. An iteration is all rows. Counters: the CPU time of a row, the memory; the workers' shares stand at the end.
  *
  * memory: 8 engines' worth of 4 MiB each, as blocks of 16 to 512 bytes, of which each use writes to
  * one in 500: the same ones, or others each time. By malloc, and in the heaps of a pool, by the
@@ -296,6 +296,8 @@ void extract(benchmark::State &state, const engine *e, bool pooled)
     double cpu = 0;
     size_t wrong = 0;
     rows();
+    if (pooled && ash_vmpool_warm(p, workers) != 0)
+        std::abort();
     for (auto _ : state) {
         run r;
         r.e = e;
@@ -390,7 +392,7 @@ struct memory_sum {
 
 memory_sum memory_now(ash_vmpool *p)
 {
-    struct ash_vmpool_stats s;
+    struct ash_vmpool_stats s {};
     if (p != nullptr)
         ash_vmpool_stats(p, &s);
     return {own_bytes() + s.image_bytes + proc_bytes("/proc/self/status", "VmPTE: %zu"),

@@ -34,18 +34,13 @@ static int vm_run(void *root, const char *program, char *out, size_t cap)
     return show(L, status, out, cap);
 }
 
-static void *vm_open(struct ash_heap *heap, const char *program)
+static void *vm_open(struct ash_heap *heap)
 {
-    char out[64];
     lua_State *L =
         heap != NULL ? lua_newstate(ash_heap_lua_alloc, heap) : lua_newstate(plain_alloc, NULL);
-    if (L == NULL)
-        return NULL;
-    luaL_openlibs(L);
-    if (vm_run(L, program, out, sizeof out) == 0)
-        return L;
-    lua_close(L);
-    return NULL;
+    if (L != NULL)
+        luaL_openlibs(L);
+    return L;
 }
 
 static void vm_close(void *root)

@@ -17,7 +17,6 @@ static const JSMallocFunctions functions = ASH_HEAP_QUICKJS;
 struct js {
     JSRuntime *runtime;
     JSContext *context;
-    JSValue handle;
     struct ash_heap *heap;
 };
 
@@ -46,7 +45,6 @@ static int vm_run(void *root, const char *program, char *out, size_t cap)
 static void vm_close(void *root)
 {
     struct js *js = root;
-    JS_FreeValue(js->context, js->handle);
     JS_FreeContext(js->context);
     JS_FreeRuntime(js->runtime);
     if (js->heap != NULL)
@@ -66,21 +64,16 @@ static bool start(struct js *js)
     return js->context != NULL;
 }
 
-static void *vm_open(struct ash_heap *heap, const char *program)
+static void *vm_open(struct ash_heap *heap)
 {
     struct js *js = heap != NULL ? ash_heap_malloc(heap, sizeof *js) : malloc(sizeof *js);
     if (js == NULL)
         return NULL;
     js->heap = heap;
-    if (!start(js)) {
-        if (heap == NULL)
-            free(js);
-        return NULL;
-    }
-    js->handle = evaluate(js->context, program);
-    if (JS_IsFunction(js->context, js->handle))
+    if (start(js))
         return js;
-    vm_close(js);
+    if (heap == NULL)
+        free(js);
     return NULL;
 }
 
@@ -104,9 +97,13 @@ static void vm_enter(void *root)
 static int vm_call(void *root, const char *row, size_t n, char *out, size_t cap)
 {
     struct js *js = root;
+    JSValue global = JS_GetGlobalObject(js->context);
+    JSValue handle = JS_GetPropertyStr(js->context, global, "handle");
     JSValue arg = JS_NewStringLen(js->context, row, n);
-    JSValue v = JS_Call(js->context, js->handle, JS_UNDEFINED, 1, &arg);
+    JSValue v = JS_Call(js->context, handle, JS_UNDEFINED, 1, &arg);
     JS_FreeValue(js->context, arg);
+    JS_FreeValue(js->context, handle);
+    JS_FreeValue(js->context, global);
     return show(js->context, v, out, cap);
 }
 
@@ -124,8 +121,8 @@ static void vm_watch(void *root, int watched)
 
 const struct engine engine_quickjs = {
     .name = "quickjs",
-    .before = "(function(row) { ",
-    .after = " })",
+    .before = "globalThis.handle = function(row) { ",
+    .after = " }",
     .extract = "return JSON.parse(row).value",
     .spoil = "globalThis.leak = 1; Array.prototype.poison = 2; Promise.resolve().then(() => { "
              "globalThis.job = 3 }); JSON = null",

@@ -35,8 +35,15 @@ static bool program_of(const struct engine *e, const char *script, char out[PROG
 
 void *engine_open(const struct engine *e, struct ash_heap *heap, const char *script)
 {
-    char program[PROGRAM];
-    return program_of(e, script, program) ? e->open(heap, program) : NULL;
+    char program[PROGRAM], out[64];
+    void *root = program_of(e, script, program) ? e->open(heap) : NULL;
+    if (root == NULL)
+        return NULL;
+    if ((e->library == NULL || e->run(root, e->library, out, sizeof out) == 0) &&
+        e->run(root, program, out, sizeof out) == 0)
+        return root;
+    e->close(root);
+    return NULL;
 }
 
 void engine_enter(const struct engine *e, void *root)

@@ -16,6 +16,7 @@ extern "C" {
 
 struct engine {
     const char *name;
+    const char *library;        /* a program that is run first; NULL: there is none */
     const char *before, *after; /* what makes a program of a script */
     const char *extract;        /* a script: the number that is the row's "value" */
     /* Programs: one leaves a global, a changed prototype and a job; one shows what is left. */
@@ -24,7 +25,7 @@ struct engine {
     const char *endless; /* runs for ever, and allocates */
     const char *hungry;  /* wants more memory than there is */
 
-    void *(*open)(struct ash_heap *heap, const char *program); /* see engine_open */
+    void *(*open)(struct ash_heap *heap); /* see engine_open */
     void (*close)(void *root);
     /* Another program in the same runtime, as new as that can be, and its end: 0 or -1. */
     int (*context)(void *root, const char *program);

@@ -121,7 +121,8 @@ int ash_heap_owns(const struct ash_heap *heap, const void *p);
  * Memory: the image is a file in memory, of which the heap is a private mapping from then on, so a
  * page is there once until a use writes to it. COPY writes to all. With scans it is the pages that
  * are written again and again; above 2 MiB the others come to a sixteenth of the image at most,
- * below it they are kept, since a page's first write costs more than its copy. PSS and cgroups
+ * below it, and where each use writes more than a tenth, they are kept, since a page's first write
+ * costs more than its copy. PSS and cgroups
  * count this right, RSS counts pages of the image twice.
  */
 int ash_heap_snapshot(struct ash_heap *heap, enum ash_reset_mode mode);

@@ -12,9 +12,13 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 
 #ifndef MADV_WIPEONFORK
 #define MADV_WIPEONFORK 18
+#endif
+#ifndef SYS_process_madvise
+#define SYS_process_madvise 440
 #endif
 
 struct scan_arg { /* struct pm_scan_arg */
@@ -36,6 +40,7 @@ enum { SCAN_PROTECT = 1, SCAN_CHECK_WATCHED = 2 };
 enum { PAGE_WRITTEN = 2, PAGE_FILE = 4, PAGE_PRESENT = 8, PAGE_SWAPPED = 16 };
 enum { UFFD_API = 0xAA, UFFD_WP_UNPOPULATED = 1 << 13, UFFD_WP_ASYNC = 1 << 15 };
 enum { UFFD_USER_MODE_ONLY = 1, UFFD_MODE_WP = 2 };
+enum { PIDFD_SELF = -10000 };
 
 /* Descriptors plus one; 0: not open in this process. */
 struct opened {
@@ -115,6 +120,7 @@ long os_pages_scan(uintptr_t *from, uintptr_t end, enum os_page_kind kind,
     } kinds[] = {
         [OS_PAGES_COPIED] = {0, PAGE_FILE, PAGE_FILE, PAGE_PRESENT | PAGE_SWAPPED, PAGE_PRESENT},
         [OS_PAGES_WRITTEN] = {SCAN_CHECK_WATCHED, 0, PAGE_WRITTEN, 0, PAGE_WRITTEN},
+        [OS_PAGES_TAKEN] = {SCAN_PROTECT | SCAN_CHECK_WATCHED, 0, PAGE_WRITTEN, 0, PAGE_WRITTEN},
         [OS_PAGES_COLD] = {SCAN_CHECK_WATCHED, PAGE_FILE | PAGE_WRITTEN, PAGE_FILE | PAGE_WRITTEN,
                            PAGE_PRESENT | PAGE_SWAPPED, PAGE_PRESENT},
     };
@@ -168,4 +174,22 @@ int os_pages_protect(void *at, size_t n)
         from = arg.walk_end;
     }
     return 0;
+}
+
+int os_pages_drop(const struct os_page_range *ranges, size_t n)
+{
+    struct iovec each[OS_PAGES_RANGES];
+    long bytes = 0;
+    for (size_t i = 0; i < n; i++) {
+        each[i].iov_base = (void *)(uintptr_t)ranges[i].start;
+        each[i].iov_len = (size_t)(ranges[i].end - ranges[i].start);
+        bytes += (long)each[i].iov_len;
+    }
+    if (n == 0 || os_syscall6(SYS_process_madvise, PIDFD_SELF, (long)each, (long)n, MADV_DONTNEED,
+                              0, 0) == bytes)
+        return 0;
+    int status = 0;
+    for (size_t i = 0; i < n && status == 0; i++)
+        status = os_purge(each[i].iov_base, each[i].iov_len);
+    return status;
 }

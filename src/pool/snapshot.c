@@ -16,16 +16,23 @@
  * TRIAL_*: a trial is three windows of restores by scan and three by copying; the first of each is
  * to settle, the better one of the others counts. The winner serves until the next.
  */
-enum { RANGES = 64, SIFT_CALL = 4, SIFT_FAULT = 12 };
+enum { SIFT_CALL = 4, SIFT_FAULT = 12 };
 enum { TRIAL_WINDOW = 16, TRIAL_SCANS = 3 * TRIAL_WINDOW, TRIAL_END = 2 * TRIAL_SCANS };
 enum { TRIAL_EVERY = 1 << 15 };
 
 /* ---- scans ---- */
 
+/* Stretches of pages to be dropped, many by one call. */
+struct drops {
+    size_t n;
+    struct os_page_range ranges[OS_PAGES_RANGES];
+};
+
 /* One pass over the pages that a scan finds. */
 struct sweep {
     struct snapshot *s;
     enum os_page_kind kind;
+    struct drops *drops;   /* of those that drop */
     size_t cold, cold_end; /* a sift's: pages to be let go, as offsets; cold_end 0: none */
     uint64_t calls, pages; /* a sift's: stretches that were let go, and the cold pages of them */
 };
@@ -41,12 +48,12 @@ static struct sweep sweep_of(struct snapshot *s)
 static long sweep(struct sweep *w, int (*each)(struct sweep *w, size_t off, size_t n))
 {
     struct snapshot *s = w->s;
-    struct os_page_range ranges[RANGES];
+    struct os_page_range ranges[OS_PAGES_RANGES];
     uintptr_t begin = (uintptr_t)s->at, end = begin + s->bytes, from = begin;
     size_t found = 0;
     while (from < end) {
         uintptr_t before = from;
-        long got = os_pages_scan(&from, end, w->kind, ranges, RANGES);
+        long got = os_pages_scan(&from, end, w->kind, ranges, OS_PAGES_RANGES);
         if (got < 0 || from <= before || from > end)
             return got < 0 ? got : -EIO;
         annotate_whole(ranges, (size_t)got * sizeof ranges[0]); /* the system has filled them */
@@ -77,21 +84,37 @@ static int each_copied(struct sweep *w, size_t off, size_t n)
 
 /* ---- sifts ---- */
 
-static int each_dropped(struct sweep *w, size_t off, size_t n)
+static int drops_end(struct drops *d)
 {
-    return os_purge(w->s->at + off, n);
+    int status = os_pages_drop(d->ranges, d->n);
+    d->n = 0;
+    return status;
 }
 
-/* Cold pages are protected again, or where nothing is protected, the file's again. */
+static int each_dropped(struct sweep *w, size_t off, size_t n)
+{
+    struct drops *d = w->drops;
+    uint64_t start = (uintptr_t)w->s->at + off;
+    d->ranges[d->n++] = (struct os_page_range){.start = start, .end = start + n};
+    return d->n == OS_PAGES_RANGES ? drops_end(d) : 0;
+}
+
+/*
+ * Cold pages are protected again, unless the scan has done that; or where nothing is protected, the
+ * file's again.
+ */
 static int cold_release(struct sweep *w)
 {
     if (w->cold_end == 0)
         return 0;
     size_t n = w->cold_end - w->cold;
-    int status = w->kind == OS_PAGES_WRITTEN ? os_pages_protect(w->s->at + w->cold, n)
-                                             : each_dropped(w, w->cold, n);
+    int status = 0;
+    if (w->kind == OS_PAGES_WRITTEN)
+        status = os_pages_protect(w->s->at + w->cold, n);
+    else if (w->kind == OS_PAGES_COPIED)
+        status = each_dropped(w, w->cold, n);
     w->cold_end = 0;
-    w->calls++;
+    w->calls += w->kind == OS_PAGES_WRITTEN;
     return status;
 }
 
@@ -117,10 +140,12 @@ static int each_sifted(struct sweep *w, size_t off, size_t n)
     return status;
 }
 
-/* How many pages may be the process's own for nothing. */
+/* How many pages may be the process's own for nothing: any number where uses write as many. */
 static size_t kept_most(const struct snapshot *s)
 {
-    return s->bytes <= SNAPSHOT_TRY_MAX ? SIZE_MAX : s->bytes / os_page_size() / SNAPSHOT_KEPT_PART;
+    size_t pages = s->bytes / os_page_size();
+    bool any = s->bytes <= SNAPSHOT_TRY_MAX || s->base > pages / SNAPSHOT_MUCH_PART;
+    return any ? SIZE_MAX : pages / SNAPSHOT_KEPT_PART;
 }
 
 /* Cold pages of the process's own are the file's again once they are too many: all of them. */
@@ -129,7 +154,9 @@ static long thin(struct snapshot *s)
     size_t most = kept_most(s);
     if (s->kept <= most)
         return 0;
-    struct sweep w = {.s = s, .kind = OS_PAGES_COLD};
+    struct drops drops;
+    struct sweep w = {.s = s, .kind = OS_PAGES_COLD, .drops = &drops};
+    drops.n = 0;
     long kept = sweep(&w, each_ignored);
     if (kept < 0)
         return kept;
@@ -137,20 +164,31 @@ static long thin(struct snapshot *s)
     if (s->kept <= most)
         return 0;
     s->kept = 0;
-    return sweep(&w, each_dropped);
+    long status = sweep(&w, each_dropped);
+    return status < 0 ? status : drops_end(&drops);
 }
 
 static long sift(struct snapshot *s)
 {
+    struct drops drops;
     struct sweep w = sweep_of(s);
+    drops.n = 0;
+    w.drops = &drops;
+    /* a fault for each hot page then, instead of a call for each that is cold */
+    if (w.kind == OS_PAGES_WRITTEN && s->dirty_pages > 2 * s->base)
+        w.kind = OS_PAGES_TAKEN;
     long pages = sweep(&w, each_sifted);
     if (pages < 0)
         return pages;
     long status = cold_release(&w);
+    if (status == 0)
+        status = drops_end(&drops);
     s->round = 0;
     s->wasted = 0;
     s->sift_cost = (uint64_t)pages + SIFT_CALL * w.calls;
-    if (w.kind == OS_PAGES_WRITTEN)
+    if (w.kind == OS_PAGES_TAKEN)
+        s->sift_cost += SIFT_CALL * ((uint64_t)pages - w.pages);
+    if (w.kind != OS_PAGES_COPIED)
         s->kept += w.pages;
     else
         s->sift_cost += SIFT_FAULT * w.pages;
@@ -166,6 +204,8 @@ static long sift(struct snapshot *s)
  */
 static bool is_sift_due(const struct snapshot *s)
 {
+    if (s->base > s->bytes / os_page_size() / 2) /* nearly all are copied anyway */
+        return s->round >= SNAPSHOT_ROUND;
     return s->round >= SNAPSHOT_ROUND || s->wasted > s->sift_cost ||
            (s->round > 0 && s->dirty_pages > s->base && s->dirty_pages - s->base > kept_most(s));
 }

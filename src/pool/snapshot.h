@@ -18,7 +18,13 @@
  * again. Protected, they are still the process's own, which is worth it if they are written again,
  * as the fault is a third of a dropped page's; of images above SNAPSHOT_TRY_MAX, when those come to
  * more than a sixteenth, all are dropped. So a large heap takes its image, the pages that its uses
- * write, and that sixteenth.
+ * write, and that sixteenth; but of one whose uses write more than a tenth, any page is kept, since
+ * then the faults of what was dropped would cost more than the whole image's copy; and where a use
+ * writes more than half of it, a sift is not worth it for what is copied in vain.
+ *
+ * A sift finds cold pages between hot ones, so protecting them takes a call for each stretch. When
+ * there are more cold pages than hot ones its scan protects what it finds, and the hot ones fault
+ * at once, as they are copied. What is dropped goes by one call for 64 stretches.
  *
  * A scan is trusted only after a test on the very range: it must name the two pages that the test
  * writes, and no other. When an answer of the system is an error later on, the whole image is
@@ -37,13 +43,15 @@
  * the file's, protecting a stretch 1.2.
  *
  * Rejected: the image in memory and the range with it, which is as fast and is everything twice:
- * eight heaps of 4 MiB took 85 % more than by malloc, this way 3 % less, and 5 % more if each use
- * writes elsewhere; which is the price, as dropped pages fault again: use and restore of 16 MiB
- * with 25 of 100 pages elsewhere take 270 us for 110. Protecting all pages after so many restores,
- * since each hot page faults again (1.8 MiB, 31 pages, in us, for 0, 2 and 8 others each time: 7.5,
- * 20 and 38, this way 6.3, 16 and 35). Comparing a page before it is copied, by pages, 512 bytes or
- * lines, which takes what copying does (95 to 99 ns), as do rep movsb, 16- and 32-byte moves (85 to
- * 105).
+ * eight heaps of 4 MiB took 85 % more than by malloc, this way 3 % less, and 5 % more if each
+ * use writes elsewhere; which is the price, as dropped pages fault again: use and restore of 16
+ * MiB with 25 of 100 pages elsewhere take 270 us for 110. Bringing pages in before they are
+ * written (MADV_POPULATE_WRITE, one by one or by process_madvise), which takes 3.3 us a page
+ * where the write's own fault takes 2.7; or mapping them for reading first, which makes that
+ * 3.0. Protecting all pages after so many restores, since each hot page faults again (1.8 MiB,
+ * 31 pages, in us, for 0, 2 and 8 others each time: 7.5, 20 and 38, this way 6.3, 16 and 35).
+ * Comparing a page before it is copied, by pages, 512 bytes or lines, which takes what copying
+ * does (95 to 99 ns), as do rep movsb, 16- and 32-byte moves (85 to 105).
  */
 #ifndef ASH_SNAPSHOT_H
 #define ASH_SNAPSHOT_H
@@ -59,7 +67,8 @@ enum { SNAPSHOT_ROUND = 64 }; /* restores between two sifts at most */
  */
 #define SNAPSHOT_COPY_MAX (64 * KIB)
 #define SNAPSHOT_TRY_MAX  (2 * MIB)
-enum { SNAPSHOT_KEPT_PART = 16 }; /* of an image beyond that, of which pages are kept for nothing */
+/* Of an image beyond that: what is kept for nothing, unless uses write more than the second. */
+enum { SNAPSHOT_KEPT_PART = 16, SNAPSHOT_MUCH_PART = 10 };
 
 /* Zeroed: there is no image. All fields: owner. */
 struct snapshot {

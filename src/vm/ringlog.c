@@ -13,16 +13,6 @@ enum { ATTEMPTS = 4 };
 
 /* ---- words and slots ---- */
 
-ASH_INLINE size_t words_of(size_t bytes)
-{
-    return (bytes + 7) / 8;
-}
-
-size_t ringlog_words(size_t args_len, size_t len)
-{
-    return RINGLOG_HEADER + words_of(args_len) + words_of(len);
-}
-
 size_t ringlog_slots(size_t live_most)
 {
     return (size_t)2 << bits_highest(live_most + live_most / 3); /* at most 3/4 full */
@@ -72,7 +62,7 @@ ASH_INLINE uint64_t word_of(const unsigned char *p, size_t n)
     return w;
 }
 
-static void bytes_write(struct ringlog *r, size_t at, const void *bytes, size_t n)
+ASH_INLINE void bytes_write(struct ringlog *r, size_t at, const void *bytes, size_t n)
 {
     const unsigned char *p = bytes;
     for (size_t i = 0; i < n; i += 8)
@@ -125,7 +115,7 @@ ASH_INLINE uint64_t entry_end(const struct ringlog *r, size_t at)
 
 ASH_INLINE size_t result_at(size_t at, size_t args_len)
 {
-    return at + RINGLOG_HEADER + words_of(args_len);
+    return at + RINGLOG_HEADER + ringlog_words_of(args_len);
 }
 
 /*
@@ -221,13 +211,13 @@ enum ringlog_answer ringlog_get(struct ringlog *r, const struct ringlog_key *key
 
 /* ---- writers ---- */
 
-static void write_begin(struct ringlog *r)
+ASH_INLINE void write_begin(struct ringlog *r)
 {
     os_lock(&r->lock);
     store_relaxed(&r->seq, load_relaxed(&r->seq) + 1); /* before all that follows: rule 5 */
 }
 
-static void write_end(struct ringlog *r)
+ASH_INLINE void write_end(struct ringlog *r)
 {
     store_release(&r->seq, load_relaxed(&r->seq) + 1); /* the change; pairs with ringlog_get */
     os_unlock(&r->lock);

@@ -66,8 +66,16 @@ struct ringlog_key {
 
 enum ringlog_answer { RINGLOG_MISS, RINGLOG_HIT, RINGLOG_EXPIRED, RINGLOG_LONGER };
 
-/* Words that an entry takes. */
-size_t ringlog_words(size_t args_len, size_t len);
+/* Words that some bytes, and that an entry takes. */
+ASH_INLINE size_t ringlog_words_of(size_t bytes)
+{
+    return (bytes + 7) / 8;
+}
+
+ASH_INLINE size_t ringlog_words(size_t args_len, size_t len)
+{
+    return RINGLOG_HEADER + ringlog_words_of(args_len) + ringlog_words_of(len);
+}
 
 /* A ring of `words`, less than RINGLOG_WORDS, and `live_most` entries: false without memory. */
 bool ringlog_init(struct ringlog *r, size_t words, size_t live_most);

@@ -20,6 +20,10 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#ifndef SYS_process_madvise
+#define SYS_process_madvise 440
+#endif
+
 #define KIB ((size_t)1024)
 #define MIB (1024 * KIB)
 
@@ -354,6 +358,44 @@ static void falls_back(int got, enum ash_reset_mode want, const char *what)
         is_int(got, want, what);
 }
 
+/*
+ * An image of some MiB, of which each use writes so many of 100 pages, one in three of them wherever it falls, so that
+ * pages turn cold: the number of restores that were wrong.
+ */
+static int wrong_restores(enum ash_reset_mode mode, unsigned percent)
+{
+    struct world w;
+    world_open(&w, 40000, mode, 0);
+    struct ash_heap_stats before = stats(w.heap);
+    size_t pages = w.span / 4096, written = pages * percent / 100;
+    int wrong = 0;
+    for (int cycle = 1; cycle <= 150; cycle++) {
+        for (size_t i = 0; i < written; i++) {
+            size_t page = i % 3 == 0 ? draw(&w.seed) % pages : i * 31 % pages;
+            w.p[0][page * 4096 + 8]++; /* the content of a block, or a gap */
+        }
+        wrong += ash_heap_restore(w.heap) != 0 || (cycle % 10 == 0 && !is_back(&w, &before));
+    }
+    wrong += stats(w.heap).fallbacks != before.fallbacks;
+    world_close(&w);
+    return wrong;
+}
+
+static void test_shares(void)
+{
+    for (int mode = ASH_RESET_AUTO; mode <= ASH_RESET_SCAN_UFFD; mode++)
+        for (unsigned percent = 1; percent <= 90; percent += percent < 20 ? 8 : 36)
+            ok(wrong_restores((enum ash_reset_mode)mode, percent) == 0, "%s: uses that write %u of 100 pages",
+               mode_name[mode], percent);
+    pid_t child = fork();
+    if (child == 0) {
+        if (refuse(SYS_process_madvise, EINVAL))
+            _exit(SKIPPED);
+        _exit(wrong_restores(ASH_RESET_SCAN, 5) + wrong_restores(ASH_RESET_SCAN_UFFD, 5) != 0);
+    }
+    falls_back(status_of(child), 0, "the same where stretches are dropped one by one");
+}
+
 static void test_fallbacks(void)
 {
     falls_back(mode_without(SYS_ioctl, ENOTTY, ASH_RESET_SCAN, 3000, 0), ASH_RESET_COPY, "no scan: COPY serves for SCAN");
@@ -435,6 +477,7 @@ int main(int argc, char **argv)
     }
     test_rounds();
     test_fallbacks();
+    test_shares();
     test_no_memory();
     test_mismatch();
     return tap_done();
