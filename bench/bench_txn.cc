@@ -11,7 +11,7 @@
  *               is what one took in the loop before): one after the other by a loop; by threads
  *               with locks, in any order; by the dispatcher, as it decides or in parallel always;
  *               as whole transactions, begun, submitted, polled and ended, with nothing else, with
- *               an order in the arena, with the order from malloc (which is Ashlar's here; txnload
+ *               an order in the arena, with the order from malloc (which is Ashlar's here; txnmemory
  *               compares with that of libc)
  *
  * Times are real time, for one task, element, pair or transaction.

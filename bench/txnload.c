@@ -6,30 +6,23 @@
  *     tps      in one thread, and the executor's: the mean, and the worst second against it
  *     pair     one thread submits, another polls
  *     latency  in one thread, half as many as it could do, each when it is due
- *     memory   peak RSS and processor time against malloc and free of libc for what a transaction
- *              allocates, in processes that take turns: SECONDS rounds
  *
  * The body's cost is measured by a loop over the same transfers before.
  */
 #include <ashlar/layers.h>
 
-#include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
-enum { BATCH = 64, MANY = 1 << 16, SECONDS_MOST = 3600, PIECES = 12 };
+enum { BATCH = 64, MANY = 1 << 16, SECONDS_MOST = 3600 };
 
 struct order {
     uint64_t from, to;
-    void *piece[PIECES]; /* of `memory` */
 };
 
 static struct load {
@@ -38,9 +31,6 @@ static struct load {
     uint64_t *account;
     struct ash_exec *exec;
     struct ash_txnmgr *mgr;
-    void *(*malloc)(size_t); /* NULL: arenas */
-    void (*free)(void *);
-    unsigned pieces;
     volatile bool stop;
 } load = {.seconds = 5, .accounts = 1000, .body_ns = 0, .workers = 1, .window = 256};
 
@@ -90,29 +80,15 @@ static int body(struct ash_txn *txn, void *arg)
     return 0;
 }
 
-/* What a request is made of; the sizes are those of a line of a protocol, parsed. */
-static void pieces_make(struct ash_txn *t, struct order *o)
-{
-    static const unsigned short size[PIECES] = {24, 40, 200, 16, 32, 96, 24, 48, 64, 16, 120, 32};
-    for (unsigned i = 0; i < load.pieces; i++) {
-        o->piece[i] = load.malloc != NULL ? load.malloc(size[i]) : ash_txn_alloc(t, size[i]);
-        memset(o->piece[i], (int)i, size[i]);
-    }
-}
-
 static bool submit_one(void)
 {
     struct ash_txn *t = ash_txn_begin(load.mgr);
     if (t == NULL)
         return false;
-    struct order *o =
-        load.malloc != NULL
-            ? load.malloc(sizeof *o)
-            : ash_txn_alloc(t, offsetof(struct order, piece) + load.pieces * sizeof(void *));
+    struct order *o = ash_txn_alloc(t, sizeof *o);
     uint64_t r = draw();
     o->from = (r >> 32) * (uint64_t)load.accounts >> 32;
     o->to = (r & UINT32_MAX) * (uint64_t)load.accounts >> 32;
-    pieces_make(t, o);
     if (ash_txn_writes(t, (uint64_t[]){o->from, o->to}, 2) != 0 || ash_txn_submit(t, body, o) != 0)
         die("a transaction was refused");
     return true;
@@ -122,12 +98,6 @@ static void end_one(struct ash_txn *t)
 {
     if (ash_txn_status(t) != 0)
         die("a transaction was aborted");
-    if (load.malloc != NULL) {
-        struct order *o = ash_txn_arg(t);
-        for (unsigned i = 0; i < load.pieces; i++)
-            load.free(o->piece[i]);
-        load.free(o);
-    }
     ash_txn_end(t);
 }
 
@@ -296,49 +266,6 @@ static void latency(void)
     teardown();
 }
 
-/* ---- memory and processor time ---- */
-
-static void memory_child(bool with_malloc)
-{
-    if (with_malloc) {
-        void *libc = dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD);
-        if (libc == NULL)
-            die("no libc.so.6");
-        *(void **)&load.malloc = dlsym(libc, "malloc");
-        *(void **)&load.free = dlsym(libc, "free");
-    }
-    load.pieces = PIECES;
-    setup(load.window);
-    for (uint64_t done = 0; done < 3000000;) {
-        while (submit_one())
-            ;
-        for (unsigned n = 1; n != 0; done += n)
-            n = poll_some();
-    }
-    teardown();
-    _exit(0);
-}
-
-static void memory(long rounds)
-{
-    double rss[2] = {0}, cpu[2] = {0};
-    for (long i = 0; i < 2 * rounds; i++) {
-        struct rusage u;
-        int status, kind = (int)(i % 2);
-        pid_t pid = fork();
-        if (pid == 0)
-            memory_child(kind == 1);
-        if (wait4(pid, &status, 0, &u) != pid || status != 0)
-            die("a child failed");
-        double s = (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-                   (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
-        cpu[kind] = i < 2 || s < cpu[kind] ? s : cpu[kind];
-        rss[kind] = i < 2 || (double)u.ru_maxrss < rss[kind] ? (double)u.ru_maxrss : rss[kind];
-    }
-    printf("arenas: %.0f KiB, %.3f s; malloc of libc: %.0f KiB, %.3f s; ratios %.2f and %.2f\n",
-           rss[0], cpu[0], rss[1], cpu[1], rss[0] / rss[1], cpu[0] / cpu[1]);
-}
-
 int main(int argc, char **argv)
 {
     long *setting[] = {&load.seconds, &load.accounts, &load.body_ns, &load.workers, &load.window};
@@ -353,9 +280,7 @@ int main(int argc, char **argv)
         pair();
     else if (strcmp(mode, "latency") == 0)
         latency();
-    else if (strcmp(mode, "memory") == 0)
-        memory(load.seconds);
     else
-        die("tps, pair, latency or memory");
+        die("tps, pair or latency");
     return 0;
 }

@@ -29,11 +29,11 @@
  * task of the executor, call ash_txn_poll_wait in a loop. In each step all that were submitted
  * until then, 4096 at most, are run, given to `store` together (group commit), and are done.
  *
- * Memory: what a transaction allocates, and what it is to remember, is cut from a block of its own
- * as large as transactions have been found to need, and all of it goes when it ends. In flight it
- * costs its record (184 bytes with two keys, 232 where they may run in parallel) and that block.
- * In steady state next to nothing is taken from malloc: both are used again, and only a transaction
- * that needs clearly more than others do takes more blocks, and gives them back.
+ * Memory: what a transaction allocates, and what it is to remember, is cut from chunks of its own,
+ * and all of it goes when it ends. In flight it costs its record, of about 200 bytes, and these
+ * chunks: the first one of `arena_first` bytes, then some of a quarter to a half of what there is.
+ * Records and first chunks are used again, so small transactions take nothing from malloc once as
+ * many have been in flight before.
  *
  * Functions that return int give 0 or a negative errno, -EINVAL for an argument that is none.
  * Functions that return pointers give NULL and set errno.
@@ -96,11 +96,13 @@ struct ash_txnmgr_config {
     unsigned keys;        /* of a transaction, read and written, at most; 0 for 16, up to 65536;
                              there is room for 4, and more is taken where there are more */
     enum ash_txn_way way; /* without an executor always ASH_TXN_SERIAL */
-    size_t arena_first;   /* bytes that a transaction's memory begins with, at least; 0 for what
-                             they are found to need, else 512 or more */
-    size_t arena_keep;    /* it begins with more where transactions need it, up to this, and keeps
-                             that from one to the next; 0 for 32 KiB */
-    size_t arena_max;     /* bytes of memory of one, at most; 0 for no bound, else 512 or more */
+    size_t arena_first;   /* bytes that a transaction's memory begins with; 0 for 256, which is
+                             least. What most of them need saves time and, if they differ little,
+                             memory */
+    size_t arena_keep;    /* that much stays for the next transaction, if it is no more than this;
+                             0 for 32 KiB */
+    size_t arena_max;     /* bytes of memory of one, at most, and at least arena_first; 0 for no
+                             bound */
     /*
      * Makes transactions durable: called with those of a step that have committed and have records
      * (ash_txn_record), in submit order, before any of the step is done. 0, or a negative errno:

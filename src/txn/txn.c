@@ -186,8 +186,6 @@ ASH_API int ash_txn_submit(struct ash_txn *t, int (*body)(struct ash_txn *, void
         return -EDEADLK;
     if (ASH_UNLIKELY(load_relaxed(&t->state) != TXN_BEGUN || t->undoing))
         return -EBUSY;
-    if (ASH_UNLIKELY(txnmem_has_grown(&t->mem)))
-        txnmem_learn(&t->mem, &m->rule); /* now: many may be submitted before the first one ends */
     t->body = body;
     t->arg = arg;
     t->submitted_ns = t->uses++ % TXN_SAMPLE == 0 ? os_clock_ns() : 0;

@@ -16,7 +16,8 @@ enum {
     LIMIT_MOST = 1 << 24,
     KEYS_DEFAULT = 16,
     KEYS_MOST = 65536,
-    ARENA_LEAST = 512,
+    ARENA_LEAST = 256,
+    ARENA_MOST = 1 << 30,
     ARENA_KEEP = 32768
 };
 
@@ -209,11 +210,11 @@ static bool settings_complete(struct ash_txnmgr_config *c)
     c->limit = c->limit != 0 ? c->limit : LIMIT_DEFAULT;
     c->queue = c->queue != 0 ? c->queue : c->limit;
     c->keys = c->keys != 0 ? c->keys : KEYS_DEFAULT;
+    c->arena_first = c->arena_first != 0 ? c->arena_first : ARENA_LEAST;
     c->arena_keep = c->arena_keep != 0 ? c->arena_keep : ARENA_KEEP;
     return c->limit <= LIMIT_MOST && c->queue <= LIMIT_MOST && c->keys <= KEYS_MOST &&
-           (unsigned)c->way <= ASH_TXN_PARALLEL &&
-           (c->arena_first == 0 || c->arena_first >= ARENA_LEAST) &&
-           (c->arena_max == 0 || c->arena_max >= size_max(c->arena_first, ARENA_LEAST));
+           (unsigned)c->way <= ASH_TXN_PARALLEL && c->arena_first >= ARENA_LEAST &&
+           c->arena_first <= ARENA_MOST && (c->arena_max == 0 || c->arena_max >= c->arena_first);
 }
 
 /* Gives its parts back, as far as there are any. */
@@ -235,15 +236,14 @@ static int txnmgr_make(struct ash_txnmgr *m)
     m->key_own = c->keys < TXN_KEYS ? c->keys : TXN_KEYS;
     m->scheduled = m->exec != NULL && c->way != ASH_TXN_SERIAL;
     m->record_bytes = sizeof(struct ash_txn) + key_block_bytes(m, m->key_own);
-    m->rule = (struct txnmem_rule){.first_least = size_max(c->arena_first, TXNMEM_LEAST),
-                                   .keep = c->arena_keep,
+    m->rule = (struct txnmem_rule){.first = align_up(c->arena_first, TXNMEM_ALIGN),
                                    .most = align_down(c->arena_max, TXNMEM_ALIGN),
+                                   .stays = c->arena_first <= c->arena_keep,
                                    .tally = &m->tally,
                                    .count = TXN_BYTES};
-    store_relaxed(&m->rule.learned, m->rule.first_least);
     const struct ash_pool_config *records =
-        ASH_POOL_CONFIG(.obj_size = m->record_bytes, .ctor = record_init, .dtor = record_fini,
-                        .user = m);
+        ASH_POOL_CONFIG(.obj_size = m->record_bytes, .align = m->scheduled ? 0 : 16,
+                        .ctor = record_init, .dtor = record_fini, .user = m);
     m->gate = ash_gate_create(m->name, ASH_GATE_CONFIG(.limit = c->limit));
     m->queue = ash_ring_create(c->queue, ASH_MPSC);
     m->records = ash_pool_create(m->name, records);

@@ -27,8 +27,8 @@ static void test_create(void)
         {.struct_size = sizeof bad[0], .queue = (1 << 24) + 1},
         {.struct_size = sizeof bad[0], .keys = 65537},
         {.struct_size = sizeof bad[0], .way = (enum ash_txn_way)3},
-        {.struct_size = sizeof bad[0], .arena_first = 511},
-        {.struct_size = sizeof bad[0], .arena_max = 511},
+        {.struct_size = sizeof bad[0], .arena_first = 255},
+        {.struct_size = sizeof bad[0], .arena_max = 255},
     };
     for (unsigned i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         errno = 0;
