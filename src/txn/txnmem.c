@@ -15,7 +15,12 @@ enum {
 
 static char *chunk_begin(struct txnmem_chunk *c)
 {
-    return (char *)(c + 1) - c->size;
+    return (char *)(c + 1);
+}
+
+static char *chunk_end(struct txnmem_chunk *c)
+{
+    return (char *)c + c->size;
 }
 
 static size_t held(const struct txnmem *m)
@@ -28,10 +33,9 @@ static size_t held(const struct txnmem *m)
 
 static void chunk_free(const struct txnmem_rule *rule, struct txnmem_chunk *c)
 {
-    char *begin = chunk_begin(c);
     tally_add(rule->tally, rule->count, -(uint64_t)c->size);
-    annotate_fresh(begin, c->size);
-    ash_free(begin);
+    annotate_fresh(chunk_begin(c), c->size - sizeof *c);
+    ash_free(c);
 }
 
 /* Frees all that came behind `kept`. */
@@ -47,13 +51,13 @@ static void free_newer(struct txnmem *m, const struct txnmem_rule *rule,
 /* A chunk of `size` bytes comes into use: whether there was memory. */
 static bool chunk_add(struct txnmem *m, const struct txnmem_rule *rule, size_t size)
 {
-    char *begin = ash_malloc(size);
-    if (begin == NULL)
+    struct txnmem_chunk *c = ash_malloc(size);
+    if (c == NULL)
         return false;
-    struct txnmem_chunk *c = (struct txnmem_chunk *)(void *)(begin + size) - 1;
     *c = (struct txnmem_chunk){.older = m->newest, .size = size};
     m->newest = c;
-    m->at = begin;
+    m->at = chunk_begin(c);
+    m->end = chunk_end(c);
     tally_add(rule->tally, rule->count, size);
     return true;
 }
@@ -85,9 +89,9 @@ ASH_NOINLINE void *txnmem_alloc_slow(struct txnmem *m, const struct txnmem_rule 
     if (size == 0 || !chunk_add(m, rule, size))
         return NULL;
     char *p = m->at;
-    m->at = watched ? (char *)m->newest : p + need;
+    m->at = watched ? m->end : p + need;
     if (watched)
-        annotate_none(p + n, (size_t)(m->at - p) - n);
+        annotate_none(p + n, (size_t)(m->end - p) - n);
     return p;
 }
 
@@ -95,6 +99,7 @@ void txnmem_rollback(struct txnmem *m, const struct txnmem_rule *rule, struct tx
 {
     free_newer(m, rule, mark.chunk);
     m->at = mark.at;
+    m->end = chunk_end(mark.chunk);
 }
 
 void txnmem_clear(struct txnmem *m, const struct txnmem_rule *rule)
@@ -105,10 +110,11 @@ void txnmem_clear(struct txnmem *m, const struct txnmem_rule *rule)
     bool stays = rule->stays && oldest->size == rule->first && !annotate_wanted();
     free_newer(m, rule, stays ? oldest : NULL);
     m->at = stays ? chunk_begin(oldest) : NULL;
+    m->end = stays ? chunk_end(oldest) : NULL;
 }
 
 void txnmem_fini(struct txnmem *m, const struct txnmem_rule *rule)
 {
     free_newer(m, rule, NULL);
-    m->at = NULL;
+    *m = (struct txnmem){0};
 }
