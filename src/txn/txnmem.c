@@ -69,6 +69,8 @@ static size_t chunk_size(const struct txnmem *m, const struct txnmem_rule *rule,
     need += sizeof(struct txnmem_chunk);
     if (has > most || need > most - has)
         return 0;
+    if (annotate_wanted())
+        return need;
     if (has == 0)
         want = rule->first;
     else
