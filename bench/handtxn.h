@@ -48,6 +48,9 @@ struct hand_mgr {
     struct hand_key *bucket[HAND_BUCKETS];
 };
 
+/* Takes malloc and free of libc, whatever is preloaded. */
+void hand_init(struct hand_mgr *m, unsigned limit);
+
 /* NULL: `limit` of them are in flight. */
 struct hand_txn *hand_begin(struct hand_mgr *m);
 

@@ -16,7 +16,6 @@
 
 #include <ashlar/layers.h>
 
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -201,16 +200,12 @@ static double cpu_ns(void)
 
 static void prepare(unsigned window)
 {
-    if (by_ashlar()) {
-        mgr = ash_txnmgr_create(kind == PARALLEL ? executor : NULL,
-                                ASH_TXNMGR_CONFIG(.keys = KEYS, .limit = window));
-        if (mgr == NULL)
-            die("no manager");
+    if (!by_ashlar())
         return;
-    }
-    hand.queues = kind == QUEUES;
-    hand.limit = window;
-    pthread_mutex_init(&hand.lock, NULL);
+    mgr = ash_txnmgr_create(kind == PARALLEL ? executor : NULL,
+                            ASH_TXNMGR_CONFIG(.keys = KEYS, .limit = window));
+    if (mgr == NULL)
+        die("no manager");
 }
 
 /* What it took to look. */
@@ -230,11 +225,8 @@ static struct figures run(unsigned window)
 {
     struct figures f = {0, 0};
     uint64_t most = 4000000 / (shape->blocks + shape->saves), done = 0, look = most / LOOKS;
-    void *libc = dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD);
-    if (libc == NULL)
-        die("no libc.so.6");
-    *(void **)&hand.malloc = dlsym(libc, "malloc");
-    *(void **)&hand.free = dlsym(libc, "free");
+    hand_init(&hand, window);
+    hand.queues = kind == QUEUES;
     memset(account, 1, sizeof account);
     executor = ash_exec_create(1, NULL);
     resident_kib();
