@@ -5,6 +5,8 @@
  *   txnload MODE [SECONDS [ACCOUNTS [BODY_NS [WORKERS [WINDOW]]]]]
  *     tps      in one thread, and the executor's: the mean, and the worst second against it
  *     pair     one thread submits, another polls
+ *     locks    no manager: as many threads as `tps` has, each with orders from malloc, and a mutex
+ *              for each of 1024 stripes of accounts, two of which are locked in their order
  *     latency  in one thread, half as many as it could do, each when it is due
  *
  * The body's cost is measured by a loop over the same transfers before.
@@ -18,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { BATCH = 64, MANY = 1 << 16, SECONDS_MOST = 3600 };
 
@@ -47,13 +50,18 @@ static _Noreturn void die(const char *what)
     exit(1);
 }
 
+static uint64_t draw_from(uint64_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
 static uint64_t draw(void)
 {
     static uint64_t state = 88172645463325252u;
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return state;
+    return draw_from(&state);
 }
 
 /* ---- the transfer ---- */
@@ -72,6 +80,12 @@ static void transfer(uint64_t from, uint64_t to)
     load.account[to] += moved;
 }
 
+static void order_fill(struct order *o, uint64_t random)
+{
+    o->from = (random >> 32) * (uint64_t)load.accounts >> 32;
+    o->to = (random & UINT32_MAX) * (uint64_t)load.accounts >> 32;
+}
+
 static int body(struct ash_txn *txn, void *arg)
 {
     struct order *o = arg;
@@ -86,9 +100,7 @@ static bool submit_one(void)
     if (t == NULL)
         return false;
     struct order *o = ash_txn_alloc(t, sizeof *o);
-    uint64_t r = draw();
-    o->from = (r >> 32) * (uint64_t)load.accounts >> 32;
-    o->to = (r & UINT32_MAX) * (uint64_t)load.accounts >> 32;
+    order_fill(o, draw());
     if (ash_txn_writes(t, (uint64_t[]){o->from, o->to}, 2) != 0 || ash_txn_submit(t, body, o) != 0)
         die("a transaction was refused");
     return true;
@@ -167,7 +179,8 @@ static void teardown(void)
 
 static double tps_of[SECONDS_MOST];
 
-static void tps_show(double loop)
+/* The mean, and the worst second against it. */
+static void mean_show(double loop)
 {
     double sum = 0, worst = 0;
     long n = load.seconds;
@@ -175,12 +188,17 @@ static void tps_show(double loop)
         sum += tps_of[i];
         worst = i == 0 || tps_of[i] < worst ? tps_of[i] : worst;
     }
+    printf("%ld accounts, body %.0f ns: %.2f M/s (%.0f ns each), worst second of %ld %.2f of the "
+           "mean; loop %.2f M/s",
+           load.accounts, loop, sum / (double)n / 1e6, 1e9 * (double)n / sum, n,
+           worst * (double)n / sum, 1e3 / loop);
+}
+
+static void tps_show(double loop)
+{
     struct ash_txnmgr_stats s = stats();
-    printf("%ld accounts, body %.0f ns: %.2f M/s (%.0f ns each), worst second %.2f of the mean; "
-           "loop %.2f M/s; "
-           "parallel %.0f%%, %.1f a step, p50 %.1f us, p99 %.1f us\n",
-           load.accounts, loop, sum / (double)n / 1e6, 1e9 * (double)n / sum,
-           worst * (double)n / sum, 1e3 / loop,
+    mean_show(loop);
+    printf("; parallel %.0f%%, %.1f a step, p50 %.1f us, p99 %.1f us\n",
            100.0 * (double)s.parallel / (double)(s.completed + 1),
            (double)s.completed / (double)(s.steps + 1), (double)s.p50_ns / 1e3,
            (double)s.p99_ns / 1e3);
@@ -235,6 +253,72 @@ static void pair(void)
     teardown();
 }
 
+/* ---- what it is without: locks ---- */
+
+enum { STRIPES = 1024, THREADS_MOST = 64 };
+
+/* Each in lines of its own. */
+struct locker {
+    _Alignas(64) uint64_t done;
+    uint64_t random;
+};
+
+static pthread_mutex_t stripe[STRIPES];
+
+static void *lock_for_ever(void *arg)
+{
+    struct locker *self = arg;
+    while (!__atomic_load_n(&load.stop, __ATOMIC_RELAXED)) {
+        struct order *o = malloc(sizeof *o);
+        uint64_t r = draw_from(&self->random);
+        order_fill(o, r);
+        unsigned a = o->from % STRIPES, b = o->to % STRIPES;
+        pthread_mutex_lock(&stripe[a < b ? a : b]);
+        if (a != b)
+            pthread_mutex_lock(&stripe[a < b ? b : a]);
+        transfer(o->from, o->to);
+        if (a != b)
+            pthread_mutex_unlock(&stripe[a < b ? b : a]);
+        pthread_mutex_unlock(&stripe[a < b ? a : b]);
+        free(o);
+        __atomic_store_n(&self->done, self->done + 1, __ATOMIC_RELAXED);
+    }
+    return arg;
+}
+
+static void locks(void)
+{
+    static struct locker locker[THREADS_MOST];
+    pthread_t thread[THREADS_MOST];
+    unsigned n = (unsigned)load.workers + 1;
+    setup(load.window);
+    double loop = loop_ns();
+    for (unsigned i = 0; i < STRIPES; i++)
+        pthread_mutex_init(&stripe[i], NULL);
+    for (unsigned i = 0; i < n; i++) {
+        locker[i].random = draw();
+        pthread_create(&thread[i], NULL, lock_for_ever, &locker[i]);
+    }
+    uint64_t before = 0;
+    int64_t begin = now_ns();
+    for (long second = 0; second < load.seconds; second++) {
+        uint64_t done = 0;
+        usleep(1000000);
+        for (unsigned i = 0; i < n; i++)
+            done += __atomic_load_n(&locker[i].done, __ATOMIC_RELAXED);
+        int64_t now = now_ns();
+        tps_of[second] = (double)(done - before) * 1e9 / (double)(now - begin);
+        before = done;
+        begin = now;
+    }
+    __atomic_store_n(&load.stop, true, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < n; i++)
+        pthread_join(thread[i], NULL);
+    mean_show(loop);
+    printf("; %u threads with locks\n", n);
+    teardown();
+}
+
 /* ---- latency: one is due every so often; late ones are submitted at once ---- */
 
 static void latency(void)
@@ -278,9 +362,11 @@ int main(int argc, char **argv)
         tps();
     else if (strcmp(mode, "pair") == 0)
         pair();
+    else if (strcmp(mode, "locks") == 0 && load.workers < THREADS_MOST)
+        locks();
     else if (strcmp(mode, "latency") == 0)
         latency();
     else
-        die("tps, pair or latency");
+        die("tps, pair, locks or latency");
     return 0;
 }
