@@ -31,7 +31,7 @@
  *
  * Memory: what a transaction allocates, and what it is to remember, is cut from chunks of its own,
  * and all of it goes when it ends. In flight it costs its record, of about 200 bytes, and these
- * chunks: the first one of `arena_first` bytes, then some of a quarter to a half of what there is.
+ * chunks: the first one of `arena_first` bytes, then some of 256, or a quarter of what there is.
  * Records and first chunks are used again, so small transactions take nothing from malloc once as
  * many have been in flight before.
  *

@@ -7,6 +7,7 @@
 enum {
     STEP = 128, /* between the sizes of chunks, up to STEPS_MOST; above they are those of malloc */
     STEPS_MOST = 1024,
+    GROW_LEAST = 256,
     GROW_MOST = 32 * 1024,
     MARGIN = 32
 };
@@ -74,7 +75,7 @@ static size_t chunk_size(const struct txnmem *m, const struct txnmem_rule *rule,
     if (has == 0)
         want = rule->first;
     else
-        want = (size_t)1 << bits_highest(size_max(size_min(has / 2, GROW_MOST), STEP));
+        want = (size_t)1 << bits_highest(size_max(size_min(has / 4, GROW_MOST), GROW_LEAST));
     if (want < need)
         want = need <= STEPS_MOST ? align_up(need, STEP) : ash_good_size(need);
     return size_max(need, size_min(align_down(want, TXNMEM_ALIGN), most - has));

@@ -6,8 +6,8 @@
  *
  *  1. Blocks are cut from the newest chunk. A place is a chunk and an address in it: going back to
  *     it frees the chunks that came later.
- *  2. The first chunk is as large as the manager's settings say; each that comes behind it adds a
- *     quarter to a half.
+ *  2. The first chunk is as large as the manager's settings say; each that comes behind it has 256
+ *     bytes, and in large transactions about a quarter of what there is.
  *  3. The first one stays with the record for its next transaction, the others go.
  *  4. So there are few sizes, each a class of malloc's: what one transaction gives back fits what
  *     the next one takes, in any order. Rejected: a first chunk as large as others have needed. It
@@ -20,7 +20,7 @@
 #ifndef ASH_TXNMEM_H
 #define ASH_TXNMEM_H
 
-#include "base/atomic.h"
+#include "base/base.h"
 #include "vm/tally.h"
 
 enum { TXNMEM_ALIGN = 16 };
