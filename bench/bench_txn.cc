@@ -11,8 +11,9 @@
  *               is what one took in the loop before): one after the other by a loop; by threads
  *               with locks, in any order; by the dispatcher, as it decides or in parallel always;
  *               as whole transactions, begun, submitted, polled and ended, with nothing else, with
- *               an order in the arena, with the order from malloc (which is Ashlar's here; txnload
- *               compares with that of libc)
+ *               an order in the arena, with the order from malloc of libc; and as whole transactions
+ *               by hand (handtxn.h), with malloc of libc, in a list or in queues for keys. txnmemory
+ *               has their memory, txnload the worst second of many, bench_shards several shards
  *
  * Times are real time, for one task, element, pair or transaction.
  */
@@ -391,6 +392,22 @@ void transfers_malloc(benchmark::State &state)
     whole(state, MEMORY_MALLOC);
 }
 
+void transfers_hand_list(benchmark::State &state)
+{
+    accounts a(state, 1);
+    for (auto _ : state)
+        transfers_by_hand(a.t, false);
+    state.SetItemsProcessed(state.iterations() * TRANSFERS);
+}
+
+void transfers_hand_queues(benchmark::State &state)
+{
+    accounts a(state, 1);
+    for (auto _ : state)
+        transfers_by_hand(a.t, true);
+    state.SetItemsProcessed(state.iterations() * TRANSFERS);
+}
+
 #define EACH ArgsProduct({{2, 16, 1000, 1000000}, {100, 300, 600, 1000, 3000}})->UseRealTime()
 BENCHMARK(transfers_by_loop)->EACH;
 BENCHMARK(transfers_adaptive)->EACH;
@@ -399,6 +416,8 @@ BENCHMARK(transfers_by_locks)->EACH;
 BENCHMARK(transfers_bare)->EACH;
 BENCHMARK(transfers_arena)->EACH;
 BENCHMARK(transfers_malloc)->EACH;
+BENCHMARK(transfers_hand_list)->EACH;
+BENCHMARK(transfers_hand_queues)->EACH;
 
 } // namespace
 

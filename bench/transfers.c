@@ -1,3 +1,4 @@
+#include "handtxn.h"
 #include "transfers.h"
 
 #include "ashlar/txn.h"
@@ -28,6 +29,7 @@ struct transfers {
     struct ash_exec *exec;
     struct dispatch dispatch;
     struct ash_txnmgr *mgr;
+    struct hand_mgr hand;
     pthread_mutex_t stripe[STRIPES];
     struct dispatch_txn *head[TRANSFERS];
     struct transfer transfer[TRANSFERS];
@@ -87,6 +89,7 @@ struct transfers *transfers_create(unsigned accounts, unsigned body_ns, unsigned
     t->mgr = ash_txnmgr_create(t->exec, ASH_TXNMGR_CONFIG(.keys = 2));
     if (t->mgr == NULL)
         abort();
+    hand_init(&t->hand, TRANSFERS / 4);
     t->accounts = accounts;
     t->rounds = rounds_of(body_ns);
     for (unsigned i = 0; i < STRIPES; i++)
@@ -180,7 +183,7 @@ static void transfer_submit(struct transfers *t, struct transfer *r, enum transf
 {
     struct ash_txn *txn = ash_txn_begin(t->mgr);
     struct order *o = memory == MEMORY_ARENA    ? ash_txn_alloc(txn, sizeof *o)
-                      : memory == MEMORY_MALLOC ? malloc(sizeof *o)
+                      : memory == MEMORY_MALLOC ? t->hand.malloc(sizeof *o)
                                                 : NULL;
     if (o != NULL)
         o->transfer = r;
@@ -203,10 +206,50 @@ void transfers_whole(struct transfers *t, enum transfers_memory memory)
             n = ash_txn_poll_batch(t->mgr, done, 64);
             for (unsigned i = 0; i < n; i++) {
                 if (memory == MEMORY_MALLOC)
-                    free(ash_txn_arg(done[i]));
+                    t->hand.free(ash_txn_arg(done[i]));
                 ash_txn_end(done[i]);
             }
             ended += n;
+        }
+    }
+}
+
+/* ---- by hand ---- */
+
+static int hand_body(struct hand_txn *txn, void *arg)
+{
+    (void)txn;
+    body(&((struct order *)arg)->transfer->head);
+    return 0;
+}
+
+static bool hand_one(struct transfers *t, struct transfer *r)
+{
+    struct hand_txn *txn = hand_begin(&t->hand);
+    if (txn == NULL)
+        return false;
+    struct order *o = t->hand.malloc(sizeof *o);
+    if (o == NULL)
+        abort();
+    o->transfer = r;
+    hand_writes(&t->hand, txn, r->key, 2);
+    hand_submit(&t->hand, txn, hand_body, o);
+    return true;
+}
+
+void transfers_by_hand(struct transfers *t, bool queues)
+{
+    struct hand_txn *done[64];
+    unsigned submitted = 0, ended = 0;
+    t->hand.queues = queues;
+    while (ended < TRANSFERS) {
+        while (submitted < TRANSFERS && hand_one(t, &t->transfer[submitted]))
+            submitted++;
+        unsigned n = hand_poll(&t->hand, done, 64);
+        ended += n;
+        for (unsigned i = 0; i < n; i++) {
+            t->hand.free(done[i]->arg);
+            hand_end(&t->hand, done[i]);
         }
     }
 }

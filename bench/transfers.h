@@ -5,6 +5,7 @@
 #ifndef ASH_BENCH_TRANSFERS_H
 #define ASH_BENCH_TRANSFERS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,9 +36,15 @@ double transfers_parallel(const struct transfers *t);
 /* A sum over the accounts that tells one order from another. */
 uint64_t transfers_sum(const struct transfers *t);
 
-/* The same transfers as transactions with all that belongs to one, each order in `memory`. */
+/*
+ * The same transfers as transactions with all that belongs to one, each order in `memory`; malloc
+ * and free are those of libc.
+ */
 enum transfers_memory { MEMORY_NONE, MEMORY_ARENA, MEMORY_MALLOC };
 void transfers_whole(struct transfers *t, enum transfers_memory memory);
+
+/* As transactions that are written by hand (handtxn.h), with malloc and free of libc. */
+void transfers_by_hand(struct transfers *t, bool queues);
 
 /* Tasks pushed and taken by the deque's owner, `n` at a time; how many. */
 uint64_t tasks_push_take(unsigned n);

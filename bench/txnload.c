@@ -5,18 +5,17 @@
  *   txnload MODE [SECONDS [ACCOUNTS [BODY_NS [WORKERS [WINDOW]]]]]
  *     tps      in one thread, and the executor's: the mean, and the worst second against it
  *     pair     one thread submits, another polls
+ *     locks    no manager: as many threads as `tps` has, each with orders from malloc, and a mutex
+ *              for each of 1024 stripes of accounts, two of which are locked in their order
  *     latency  in one thread, half as many as it could do, each when it is due
  *     stored   in one thread, each acknowledged when a log has it (ashlar/wal.h), against a write
  *     two        and an fdatasync for each; the same with a thread that submits: seconds take turns
- *     memory   peak RSS and processor time against malloc and free of libc for what a transaction
- *              allocates, in processes that take turns: SECONDS rounds
  *
  * The body's cost is measured by a loop over the same transfers before.
  */
 #include <ashlar/layers.h>
 
 #include <dirent.h>
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
@@ -24,16 +23,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { BATCH = 64, MANY = 1 << 16, SECONDS_MOST = 3600, PIECES = 12 };
+enum { BATCH = 64, MANY = 1 << 16, SECONDS_MOST = 3600 };
 
 struct order {
     uint64_t from, to;
-    void *piece[PIECES]; /* of `memory` */
 };
 
 static struct load {
@@ -42,9 +38,6 @@ static struct load {
     uint64_t *account;
     struct ash_exec *exec;
     struct ash_txnmgr *mgr;
-    void *(*malloc)(size_t); /* NULL: arenas */
-    void (*free)(void *);
-    unsigned pieces;
     struct ash_wal *wal; /* NULL: nothing is stored */
     bool stop;           /* atomic */
 } load = {.seconds = 5, .accounts = 1000, .body_ns = 0, .workers = 1, .window = 256};
@@ -62,13 +55,18 @@ static _Noreturn void die(const char *what)
     exit(1);
 }
 
+static uint64_t draw_from(uint64_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
 static uint64_t draw(void)
 {
     static uint64_t state = 88172645463325252u;
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return state;
+    return draw_from(&state);
 }
 
 /* ---- the transfer ---- */
@@ -87,11 +85,17 @@ static void transfer(uint64_t from, uint64_t to)
     load.account[to] += moved;
 }
 
+static void order_fill(struct order *o, uint64_t random)
+{
+    o->from = (random >> 32) * (uint64_t)load.accounts >> 32;
+    o->to = (random & UINT32_MAX) * (uint64_t)load.accounts >> 32;
+}
+
 static int body(struct ash_txn *txn, void *arg)
 {
     struct order *o = arg;
     transfer(o->from, o->to);
-    return load.wal == NULL ? 0 : ash_txn_record(txn, o, offsetof(struct order, piece));
+    return load.wal == NULL ? 0 : ash_txn_record(txn, o, sizeof *o);
 }
 
 /* The records of a step: one sync for all of them. */
@@ -109,29 +113,13 @@ static int store(struct ash_txn *const *txns, unsigned n, void *user)
     return status == 0 ? ash_wal_sync(load.wal, lsn) : status;
 }
 
-/* What a request is made of; the sizes are those of a line of a protocol, parsed. */
-static void pieces_make(struct ash_txn *t, struct order *o)
-{
-    static const unsigned short size[PIECES] = {24, 40, 200, 16, 32, 96, 24, 48, 64, 16, 120, 32};
-    for (unsigned i = 0; i < load.pieces; i++) {
-        o->piece[i] = load.malloc != NULL ? load.malloc(size[i]) : ash_txn_alloc(t, size[i]);
-        memset(o->piece[i], (int)i, size[i]);
-    }
-}
-
 static bool submit_one(void)
 {
     struct ash_txn *t = ash_txn_begin(load.mgr);
     if (t == NULL)
         return false;
-    struct order *o =
-        load.malloc != NULL
-            ? load.malloc(sizeof *o)
-            : ash_txn_alloc(t, offsetof(struct order, piece) + load.pieces * sizeof(void *));
-    uint64_t r = draw();
-    o->from = (r >> 32) * (uint64_t)load.accounts >> 32;
-    o->to = (r & UINT32_MAX) * (uint64_t)load.accounts >> 32;
-    pieces_make(t, o);
+    struct order *o = ash_txn_alloc(t, sizeof *o);
+    order_fill(o, draw());
     if (ash_txn_writes(t, (uint64_t[]){o->from, o->to}, 2) != 0 || ash_txn_submit(t, body, o) != 0)
         die("a transaction was refused");
     return true;
@@ -141,12 +129,6 @@ static void end_one(struct ash_txn *t)
 {
     if (ash_txn_status(t) != 0)
         die("a transaction was aborted");
-    if (load.malloc != NULL) {
-        struct order *o = ash_txn_arg(t);
-        for (unsigned i = 0; i < load.pieces; i++)
-            load.free(o->piece[i]);
-        load.free(o);
-    }
     ash_txn_end(t);
 }
 
@@ -217,7 +199,8 @@ static void teardown(void)
 
 static double tps_of[SECONDS_MOST];
 
-static void tps_show(double loop)
+/* The mean, and the worst second against it. */
+static void mean_show(double loop)
 {
     double sum = 0, worst = 0;
     long n = load.seconds;
@@ -225,12 +208,17 @@ static void tps_show(double loop)
         sum += tps_of[i];
         worst = i == 0 || tps_of[i] < worst ? tps_of[i] : worst;
     }
+    printf("%ld accounts, body %.0f ns: %.2f M/s (%.0f ns each), worst second of %ld %.2f of the "
+           "mean; loop %.2f M/s",
+           load.accounts, loop, sum / (double)n / 1e6, 1e9 * (double)n / sum, n,
+           worst * (double)n / sum, 1e3 / loop);
+}
+
+static void tps_show(double loop)
+{
     struct ash_txnmgr_stats s = stats();
-    printf("%ld accounts, body %.0f ns: %.2f M/s (%.0f ns each), worst second %.2f of the mean; "
-           "loop %.2f M/s; "
-           "parallel %.0f%%, %.1f a step, p50 %.1f us, p99 %.1f us\n",
-           load.accounts, loop, sum / (double)n / 1e6, 1e9 * (double)n / sum,
-           worst * (double)n / sum, 1e3 / loop,
+    mean_show(loop);
+    printf("; parallel %.0f%%, %.1f a step, p50 %.1f us, p99 %.1f us\n",
            100.0 * (double)s.parallel / (double)(s.completed + 1),
            (double)s.completed / (double)(s.steps + 1), (double)s.p50_ns / 1e3,
            (double)s.p99_ns / 1e3);
@@ -374,6 +362,72 @@ static void stored(bool two)
     scratch_remove();
 }
 
+/* ---- what it is without: locks ---- */
+
+enum { STRIPES = 1024, THREADS_MOST = 64 };
+
+/* Each in lines of its own. */
+struct locker {
+    _Alignas(64) uint64_t done;
+    uint64_t random;
+};
+
+static pthread_mutex_t stripe[STRIPES];
+
+static void *lock_for_ever(void *arg)
+{
+    struct locker *self = arg;
+    while (!__atomic_load_n(&load.stop, __ATOMIC_RELAXED)) {
+        struct order *o = malloc(sizeof *o);
+        uint64_t r = draw_from(&self->random);
+        order_fill(o, r);
+        unsigned a = o->from % STRIPES, b = o->to % STRIPES;
+        pthread_mutex_lock(&stripe[a < b ? a : b]);
+        if (a != b)
+            pthread_mutex_lock(&stripe[a < b ? b : a]);
+        transfer(o->from, o->to);
+        if (a != b)
+            pthread_mutex_unlock(&stripe[a < b ? b : a]);
+        pthread_mutex_unlock(&stripe[a < b ? a : b]);
+        free(o);
+        __atomic_store_n(&self->done, self->done + 1, __ATOMIC_RELAXED);
+    }
+    return arg;
+}
+
+static void locks(void)
+{
+    static struct locker locker[THREADS_MOST];
+    pthread_t thread[THREADS_MOST];
+    unsigned n = (unsigned)load.workers + 1;
+    setup(load.window);
+    double loop = loop_ns();
+    for (unsigned i = 0; i < STRIPES; i++)
+        pthread_mutex_init(&stripe[i], NULL);
+    for (unsigned i = 0; i < n; i++) {
+        locker[i].random = draw();
+        pthread_create(&thread[i], NULL, lock_for_ever, &locker[i]);
+    }
+    uint64_t before = 0;
+    int64_t begin = now_ns();
+    for (long second = 0; second < load.seconds; second++) {
+        uint64_t done = 0;
+        usleep(1000000);
+        for (unsigned i = 0; i < n; i++)
+            done += __atomic_load_n(&locker[i].done, __ATOMIC_RELAXED);
+        int64_t now = now_ns();
+        tps_of[second] = (double)(done - before) * 1e9 / (double)(now - begin);
+        before = done;
+        begin = now;
+    }
+    __atomic_store_n(&load.stop, true, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < n; i++)
+        pthread_join(thread[i], NULL);
+    mean_show(loop);
+    printf("; %u threads with locks\n", n);
+    teardown();
+}
+
 /* ---- latency: one is due every so often; late ones are submitted at once ---- */
 
 static void latency(void)
@@ -405,49 +459,6 @@ static void latency(void)
     teardown();
 }
 
-/* ---- memory and processor time ---- */
-
-static void memory_child(bool with_malloc)
-{
-    if (with_malloc) {
-        void *libc = dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD);
-        if (libc == NULL)
-            die("no libc.so.6");
-        *(void **)&load.malloc = dlsym(libc, "malloc");
-        *(void **)&load.free = dlsym(libc, "free");
-    }
-    load.pieces = PIECES;
-    setup(load.window);
-    for (uint64_t done = 0; done < 3000000;) {
-        while (submit_one())
-            ;
-        for (unsigned n = 1; n != 0; done += n)
-            n = poll_some();
-    }
-    teardown();
-    _exit(0);
-}
-
-static void memory(long rounds)
-{
-    double rss[2] = {0}, cpu[2] = {0};
-    for (long i = 0; i < 2 * rounds; i++) {
-        struct rusage u;
-        int status, kind = (int)(i % 2);
-        pid_t pid = fork();
-        if (pid == 0)
-            memory_child(kind == 1);
-        if (wait4(pid, &status, 0, &u) != pid || status != 0)
-            die("a child failed");
-        double s = (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-                   (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
-        cpu[kind] = i < 2 || s < cpu[kind] ? s : cpu[kind];
-        rss[kind] = i < 2 || (double)u.ru_maxrss < rss[kind] ? (double)u.ru_maxrss : rss[kind];
-    }
-    printf("arenas: %.0f KiB, %.3f s; malloc of libc: %.0f KiB, %.3f s; ratios %.2f and %.2f\n",
-           rss[0], cpu[0], rss[1], cpu[1], rss[0] / rss[1], cpu[0] / cpu[1]);
-}
-
 int main(int argc, char **argv)
 {
     long *setting[] = {&load.seconds, &load.accounts, &load.body_ns, &load.workers, &load.window};
@@ -460,13 +471,13 @@ int main(int argc, char **argv)
         tps();
     else if (strcmp(mode, "pair") == 0)
         pair();
+    else if (strcmp(mode, "locks") == 0 && load.workers < THREADS_MOST)
+        locks();
     else if (strcmp(mode, "latency") == 0)
         latency();
     else if (strcmp(mode, "stored") == 0 || strcmp(mode, "two") == 0)
         stored(mode[0] == 't');
-    else if (strcmp(mode, "memory") == 0)
-        memory(load.seconds);
     else
-        die("tps, pair, stored, two, latency or memory");
+        die("tps, pair, locks, stored, two or latency");
     return 0;
 }

@@ -29,8 +29,11 @@
  * task of the executor, call ash_txn_poll_wait in a loop. In each step all that were submitted
  * until then, 4096 at most, are run, given to `store` together (group commit), and are done.
  *
- * Memory: every transaction has an arena, for what it allocates and for its records; all of it goes
- * when it ends. In steady state nothing is taken from malloc: records and arenas are used again.
+ * Memory: what a transaction allocates, and what it is to remember, is cut from chunks of its own,
+ * and all of it goes when it ends. In flight it costs its record, of about 200 bytes, and these
+ * chunks: the first one of `arena_first` bytes, then some of 256, or a quarter of what there is.
+ * Records and first chunks are used again, so small transactions take nothing from malloc once as
+ * many have been in flight before.
  *
  * Functions that return int give 0 or a negative errno, -EINVAL for an argument that is none.
  * Functions that return pointers give NULL and set errno.
@@ -40,7 +43,7 @@
  * (bodies, undo functions, hooks, `store`) are called with no lock held. What was written before a
  * transaction was submitted is seen by its body, and what that wrote, by whoever sees it done.
  *
- * Cost: a transaction of two keys from begin to end some 100 ns, beside its body; a first
+ * Cost: a transaction of two keys from begin to end some 100 ns, beside its body; the first
  * ash_txn_alloc of a fresh record costs a malloc. Submitting never makes a system call but to wake
  * a thread in ash_txn_poll_wait.
  *
@@ -90,12 +93,16 @@ struct ash_txnmgr_config {
     unsigned limit;       /* begun and not ended, at most; 0 for 4096, up to 2^24 */
     unsigned queue;       /* submitted and not begun to run; a power of two or rounded up to one;
                              0 for `limit` */
-    unsigned keys;        /* of a transaction, read and written, at most; 0 for 16, up to 65536 */
+    unsigned keys;        /* of a transaction, read and written, at most; 0 for 16, up to 65536;
+                             there is room for 4, and more is taken where there are more */
     enum ash_txn_way way; /* without an executor always ASH_TXN_SERIAL */
-    size_t arena_first;   /* bytes that arenas begin with; 0 for 1 KiB, at least 512 */
-    size_t arena_keep;    /* they begin with more where transactions need it, up to this, and keep
-                             that from one to the next; 0 for 32 KiB */
-    size_t arena_max;     /* bytes of an arena, at most; 0 for no bound */
+    size_t arena_first;   /* bytes that a transaction's memory begins with; 0 for 256, which is
+                             least. What most of them need saves time and, if they differ little,
+                             memory */
+    size_t arena_keep;    /* that much stays for the next transaction, if it is no more than this;
+                             0 for 32 KiB */
+    size_t arena_max;     /* bytes of memory of one, at most, and at least arena_first; 0 for no
+                             bound */
     /*
      * Makes transactions durable: called with those of a step that have committed and have records
      * (ash_txn_record), in submit order, before any of the step is done. 0, or a negative errno:
@@ -144,8 +151,9 @@ struct ash_txnmgr_stats {
     uint64_t steps;        /* in which they were run */
     uint64_t serial;       /* run by the polling thread alone */
     uint64_t parallel;     /* run with the executor */
-    uint64_t record_bytes; /* of one transaction, without its arena */
-    uint64_t arena_bytes;  /* of all arenas, those that wait for the next one too */
+    uint64_t record_bytes; /* of one transaction, without its memory */
+    uint64_t arena_bytes;  /* memory of all of them, and what waits for the next ones; also keys
+                              beyond those that a record has room for */
     uint64_t p50_ns;       /* from submission until done; of one in 16 */
     uint64_t p99_ns;
     uint64_t max_ns;
@@ -173,8 +181,8 @@ struct ash_txn *ash_txn_begin_wait(struct ash_txnmgr *mgr, int64_t timeout_ns);
 
 /*
  * Declares keys, any 64-bit numbers; calls add up. A key that is written need not be declared read
- * as well, and one named twice is one. 0; -E2BIG when there are more than `keys`, and none of these
- * was added; -EBUSY after the submission.
+ * as well, and one named twice is one. 0; -E2BIG when there are more than `keys`, -ENOMEM, and none
+ * of these was added; -EBUSY after the submission.
  */
 int ash_txn_reads(struct ash_txn *txn, const uint64_t *keys, unsigned n);
 int ash_txn_writes(struct ash_txn *txn, const uint64_t *keys, unsigned n);
@@ -234,7 +242,7 @@ void ash_txn_end(struct ash_txn *txn);
 
 /* Functions that undo it, and its hooks, are not in it: there all of these give EBUSY. */
 
-/* Memory from its arena, aligned to 16 bytes, not zeroed. NULL and ENOMEM, EBUSY. */
+/* Memory that goes with it, aligned to 16 bytes, not zeroed. NULL and ENOMEM, EBUSY. */
 void *ash_txn_alloc(struct ash_txn *txn, size_t n);
 
 /*
@@ -245,7 +253,7 @@ void *ash_txn_alloc(struct ash_txn *txn, size_t n);
 int ash_txn_attach(struct ash_txn *txn, struct ash_buf buf);
 
 /*
- * Gives bytes to be stored with its effects, which stay where they are, in its arena, in attached
+ * Gives bytes to be stored with its effects, which stay where they are, in its memory, in attached
  * bufs or elsewhere, until it ends. 0, -ENOMEM, -EBUSY.
  */
 int ash_txn_record(struct ash_txn *txn, const void *data, size_t n);

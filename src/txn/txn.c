@@ -3,6 +3,7 @@
  */
 #include "txn/txn.h"
 
+#include "ashlar/malloc.h"
 #include "base/hash.h"
 #include "os/check.h"
 #include "os/os_clock.h"
@@ -10,6 +11,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { KEYS_KEPT = 64 }; /* a larger block is not kept for the next transaction in the record */
 
 ASH_TLS struct ash_txn *txn_self;
 
@@ -34,6 +37,7 @@ static struct ash_txn *begin(struct ash_txnmgr *m, int64_t timeout_ns)
     }
     struct ash_txn *t = ash_pool_get(m->records);
     if (ASH_UNLIKELY(t == NULL)) {
+        add_relaxed(&m->unbegun, 1);
         ash_gate_leave(m->gate, 1);
         errno = ENOMEM;
         return NULL;
@@ -41,9 +45,7 @@ static struct ash_txn *begin(struct ash_txnmgr *m, int64_t timeout_ns)
     t->run.write_count = 0;
     t->run.read_count = 0;
     t->arg = NULL;
-    t->iov = NULL;
-    t->iov_count = 0;
-    t->iov_room = 0;
+    t->records = NULL;
     t->savepoints = 0;
     t->undoing = false;
     t->listed = false;
@@ -71,15 +73,51 @@ ASH_API struct ash_txn *ash_txn_begin_wait(struct ash_txnmgr *m, int64_t timeout
 
 /* ---- keys and memory ---- */
 
-/* 0 if it may have `n` keys more. */
-static int keys_room(const struct ash_txn *t, const uint64_t *keys, unsigned n)
+ASH_INLINE uint64_t *keys_of(const struct ash_txn *t)
+{
+    return (uint64_t *)(uintptr_t)t->run.writes;
+}
+
+void key_block_drop(struct ash_txn *t)
+{
+    struct ash_txnmgr *m = t->mgr;
+    if (t->key_room == m->key_own)
+        return;
+    tally_add(&m->tally, TXN_BYTES, -(uint64_t)key_block_bytes(m, t->key_room));
+    ash_free(keys_of(t));
+    key_block_use(t, t->key, m->key_own);
+}
+
+/* A block for twice as many keys, or for `keys` in all: 0 or -ENOMEM. */
+static ASH_NOINLINE int keys_grow(struct ash_txn *t, unsigned keys)
+{
+    struct ash_txnmgr *m = t->mgr;
+    unsigned room = 2 * t->key_room > keys ? 2 * t->key_room : keys;
+    if (room > m->config.keys)
+        room = m->config.keys;
+    size_t bytes = key_block_bytes(m, room);
+    uint64_t *block = ash_malloc(bytes);
+    if (block == NULL)
+        return -ENOMEM;
+    memcpy(block, t->run.writes, t->run.write_count * sizeof *block);
+    memcpy(block + room - t->run.read_count, t->run.reads, t->run.read_count * sizeof *block);
+    key_block_drop(t);
+    key_block_use(t, block, room);
+    tally_add(&m->tally, TXN_BYTES, bytes);
+    return 0;
+}
+
+/* 0 if it may have `n` keys more, and there is room for them. */
+static int keys_room(struct ash_txn *t, const uint64_t *keys, unsigned n)
 {
     if (ASH_UNLIKELY(t == NULL || (keys == NULL && n != 0)))
         return -EINVAL;
     if (ASH_UNLIKELY(load_relaxed(&t->state) != TXN_BEGUN))
         return -EBUSY;
-    unsigned left = t->mgr->config.keys - t->run.write_count - t->run.read_count;
-    return ASH_LIKELY(n <= left) ? 0 : -E2BIG;
+    unsigned has = t->run.write_count + t->run.read_count;
+    if (ASH_LIKELY(n <= t->key_room - has))
+        return 0;
+    return n <= t->mgr->config.keys - has ? keys_grow(t, has + n) : -E2BIG;
 }
 
 ASH_API int ash_txn_writes(struct ash_txn *t, const uint64_t *keys, unsigned n)
@@ -87,8 +125,9 @@ ASH_API int ash_txn_writes(struct ash_txn *t, const uint64_t *keys, unsigned n)
     int status = keys_room(t, keys, n);
     if (ASH_UNLIKELY(status != 0))
         return status;
+    uint64_t *to = keys_of(t) + t->run.write_count;
     for (unsigned i = 0; i < n; i++)
-        t->key[t->run.write_count + i] = keys[i];
+        to[i] = keys[i];
     t->run.write_count += n;
     return 0;
 }
@@ -99,9 +138,10 @@ ASH_API int ash_txn_reads(struct ash_txn *t, const uint64_t *keys, unsigned n)
     if (ASH_UNLIKELY(status != 0))
         return status;
     t->run.read_count += n;
-    t->run.reads = &t->key[t->mgr->config.keys - t->run.read_count];
+    uint64_t *to = keys_of(t) + t->key_room - t->run.read_count;
+    t->run.reads = to;
     for (unsigned i = 0; i < n; i++)
-        t->key[t->mgr->config.keys - t->run.read_count + i] = keys[i];
+        to[i] = keys[i];
     return 0;
 }
 
@@ -110,62 +150,13 @@ ASH_API uint64_t ash_txn_key(const void *bytes, size_t len)
     return hash_bytes(bytes, len, 0);
 }
 
-ASH_COLD void *txn_alloc_first(struct ash_txn *t, size_t n)
-{
-    struct ash_txnmgr *m = t->mgr;
-    t->arena_bytes = load_relaxed(&m->arena_first);
-    t->arena = ash_arena_create(
-        NULL, m->name,
-        ASH_ARENA_CONFIG(.first_chunk = t->arena_bytes, .max_bytes = m->config.arena_max));
-    if (t->arena == NULL)
-        return NULL;
-    t->start = ash_arena_mark(t->arena);
-    tally_add(&m->tally, TXN_ARENA_BYTES, t->arena_bytes);
-    return ash_arena_alloc(t->arena, n);
-}
-
 ASH_API void *ash_txn_alloc(struct ash_txn *t, size_t n)
 {
-    if (ASH_LIKELY(t != NULL && txn_is_open(t)))
-        return txn_alloc(t, n);
-    errno = t == NULL ? EINVAL : EBUSY;
-    return NULL;
-}
-
-ASH_INLINE bool arena_grown(const struct ash_txn *t)
-{
-    return t->arena->ash_serial != t->start.ash_serial;
-}
-
-/*
- * The first chunk was too small: the arenas made from now on begin a quarter larger, if that is
- * needed. So before long one chunk does for nearly all, as small as can be, and the rare large
- * transaction has not made all others large.
- */
-static ASH_COLD void arena_learn(const struct ash_txn *t)
-{
-    struct ash_txnmgr *m = t->mgr;
-    struct ash_arena_stats s;
-    ash_arena_stats(t->arena, &s);
-    uint64_t first = load_relaxed(&m->arena_first), needs = s.used + ASH_CACHE_LINE;
-    if (needs > first && needs <= m->config.arena_keep)
-        atomic_max(&m->arena_first, size_min(needs, first + first / 4));
-}
-
-static ASH_COLD void arena_drop(struct ash_txn *t)
-{
-    arena_learn(t);
-    ash_arena_destroy(t->arena);
-    t->arena = NULL;
-    tally_add(&t->mgr->tally, TXN_ARENA_BYTES, -(uint64_t)t->arena_bytes);
-}
-
-static void arena_clear(struct ash_txn *t)
-{
-    if (ASH_LIKELY(!arena_grown(t)))
-        ash_arena_rollback(t->arena, t->start);
-    else
-        arena_drop(t);
+    bool open = t != NULL && txn_is_open(t);
+    void *p = ASH_LIKELY(open) ? txn_alloc(t, n) : NULL;
+    if (ASH_UNLIKELY(p == NULL))
+        errno = open ? ENOMEM : t == NULL ? EINVAL : EBUSY;
+    return p;
 }
 
 /* ---- running ---- */
@@ -195,8 +186,6 @@ ASH_API int ash_txn_submit(struct ash_txn *t, int (*body)(struct ash_txn *, void
         return -EDEADLK;
     if (ASH_UNLIKELY(load_relaxed(&t->state) != TXN_BEGUN || t->undoing))
         return -EBUSY;
-    if (ASH_UNLIKELY(t->arena != NULL && arena_grown(t)))
-        arena_learn(t); /* now: many may be submitted before the first one ends */
     t->body = body;
     t->arg = arg;
     t->submitted_ns = t->uses++ % TXN_SAMPLE == 0 ? os_clock_ns() : 0;
@@ -260,8 +249,10 @@ ASH_API void ash_txn_end(struct ash_txn *t)
         unlist(t);
     if (t->log != NULL)
         txn_log_drop(t);
-    if (t->arena != NULL)
-        arena_clear(t);
+    if (t->mem.newest != NULL)
+        txnmem_clear(&t->mem, &m->rule);
+    if (ASH_UNLIKELY(t->key_room > KEYS_KEPT))
+        key_block_drop(t);
     store_relaxed(&t->state, TXN_ENDED);
     ash_pool_put(m->records, t);
     ash_gate_leave(m->gate, 1);

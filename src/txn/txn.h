@@ -2,8 +2,9 @@
  * Transactions and their manager (ashlar/txn.h), from inside.
  *
  *  1. A gate counts those that were begun and have not ended; a pool keeps their records, each with
- *     room for its keys and, from its first allocation on, an arena, which the next transaction in
- *     the record uses again.
+ *     room for some keys and, from its first allocation on, a chunk of memory (txn/txnmem), which
+ *     the next transaction in the record uses again. Who names more keys than that gets a block for
+ *     them, which stays likewise, if it is not large.
  *  2. A submission is a push to the ring `queue`, whose order is the serial order.
  *  3. One thread at a time drives: it pops all there is from the queue, TXN_STEP at most, and runs
  *     them (txn/dispatch). That is a step. It is over when all its bodies have returned, and the
@@ -33,7 +34,6 @@
 #ifndef ASH_TXN_H
 #define ASH_TXN_H
 
-#include "ashlar/arena.h"
 #include "ashlar/pool.h"
 #include "ashlar/ring.h"
 #include "ashlar/txn.h"
@@ -42,15 +42,16 @@
 #include "os/os_lock.h"
 #include "txn/dispatch.h"
 #include "txn/drive.h"
+#include "txn/txnmem.h"
 #include "vm/shown.h"
 #include "vm/tally.h"
 #include "vm/times.h"
 
-enum { TXN_STEP = 4096, TXN_SAMPLE = 16 };
+enum { TXN_STEP = 4096, TXN_SAMPLE = 16, TXN_KEYS = 4 /* that a record has room for */ };
 
 enum txn_state { TXN_ENDED, TXN_BEGUN, TXN_SUBMITTED, TXN_DONE };
 
-/* What a transaction has to remember: a list in its arena, newest first, of the structs named. */
+/* What a transaction has to remember: a list in its memory, newest first, of the structs named. */
 enum txn_kind {
     TXN_SAVED,     /* struct txn_saved: bytes to be put back */
     TXN_UNDO,      /* struct txn_call: to be called when it is undone */
@@ -62,7 +63,14 @@ enum txn_kind {
 
 struct txn_entry {
     struct txn_entry *older;
-    enum txn_kind kind;
+    enum txn_kind kind : 3;
+    uint64_t bytes : 61; /* of TXN_SAVED */
+};
+
+/* What is to be stored, in its memory. */
+struct txn_records {
+    unsigned count, room;
+    struct iovec iov[];
 };
 
 struct ash_txn {
@@ -73,27 +81,27 @@ struct ash_txn {
     _Atomic(uint32_t) state; /* atomic: enum txn_state; DONE publishes what the bodies wrote */
     int status;              /* owner; const once done */
     /* All that follows: the owner, which is the body's thread meanwhile, then the driver. */
-    struct txn_entry *log;
-    struct ash_arena *arena; /* NULL: none yet */
-    struct ash_mark start;   /* of the arena: all of it is free */
-    uint64_t submitted_ns;   /* 0: it is none of those that are measured */
-    unsigned uses;           /* of the record */
-    uint32_t generation;     /* of the manager when it was begun */
-    bool undoing;            /* functions that undo it are called: it stays as it is */
-    size_t arena_bytes;      /* that are counted */
-    struct iovec *iov;       /* records, in the arena */
-    unsigned iov_count, iov_room;
-    int savepoints;       /* named so far */
+    uint32_t generation;  /* of the manager when it was begun */
+    uint8_t uses;         /* of the record, modulo 256 */
+    bool undoing;         /* functions that undo it are called: it stays as it is */
     bool listed, awaited; /* under the manager's lock: it is in `done`; somebody waits for it */
+    unsigned key_room;    /* in the block of keys; those read are at its end */
+    int savepoints;       /* named so far */
+    struct txnmem mem;
+    struct txn_entry *log;       /* in `mem`; NULL: nothing to remember */
+    struct txn_records *records; /* in `mem`; NULL: none */
     union {
         struct ash_txn *outer; /* its body runs: the one whose body that thread was in before */
         struct ash_txn *newer; /* under the manager's lock: in `done` */
     };
-    struct ash_txn *older; /* likewise */
-    uint64_t key[]; /* those written from the front, those read from the back; then the requests */
+    union {
+        uint64_t submitted_ns; /* until it is told what it took; 0: it is none that is measured */
+        struct ash_txn *older; /* under the manager's lock: in `done` */
+    };
+    uint64_t key[]; /* the record's own block of keys, see key_block_bytes */
 };
 
-enum txn_count { TXN_ARENA_BYTES };
+enum txn_count { TXN_BYTES /* of chunks, and of blocks of keys */ };
 
 struct ash_txnmgr {
     struct ash_txnmgr_config config; /* const, defaults filled in */
@@ -103,14 +111,17 @@ struct ash_txnmgr {
     struct ash_ring *queue;          /* const */
     struct ash_pool *records;        /* const */
     size_t record_bytes;             /* const */
+    unsigned key_own;                /* const: keys that a record has room for */
+    bool scheduled;                  /* const: they may be run in parallel: keys have requests */
     struct shown *shown;             /* const; NULL: there was no memory for it */
     struct os_fork fork;
     uint32_t generation;      /* forks behind this process; changed in a child's only thread */
     bool stale;               /* driver: the dispatcher is as a vanished thread left it */
     struct ash_txnmgr *outer; /* driver: the manager that the thread drove before */
     struct drive drive;
-    _Atomic(uint64_t) arena_first; /* atomic: bytes that arenas begin with; grows */
-    _Atomic(uint32_t) closed;      /* atomic: shut down */
+    struct txnmem_rule rule;
+    _Atomic(uint64_t) unbegun; /* atomic: counter, several writers: entered, and no memory */
+    _Atomic(uint32_t) closed;  /* atomic: shut down */
     ASH_LINE_ALIGNED struct os_lock lock;
     struct ash_txn *done_first, *done_last; /* under the lock: in submit order */
     /* The driver's. */
@@ -147,12 +158,30 @@ ASH_INLINE struct ash_txn *txn_of(struct dispatch_txn *run)
 /* Calls its body. */
 void txn_run(struct dispatch_txn *run);
 
-/* Memory of it; NULL and ENOMEM. */
-void *txn_alloc_first(struct ash_txn *t, size_t n);
+/*
+ * Bytes of a block of keys: those that it writes from the front, those that it reads from the back;
+ * behind them the scheduler's requests, if there is one.
+ */
+ASH_INLINE size_t key_block_bytes(const struct ash_txnmgr *m, unsigned keys)
+{
+    return keys * (sizeof(uint64_t) + (m->scheduled ? sizeof(struct sched_request) : 0));
+}
+
+/* The transaction has room for `room` keys in `block`. */
+ASH_INLINE void key_block_use(struct ash_txn *t, uint64_t *block, unsigned room)
+{
+    t->key_room = room;
+    t->run.writes = block;
+    t->run.reads = block + room - t->run.read_count;
+    t->run.sched.request = (struct sched_request *)(void *)(block + room);
+}
+
+/* Gives a block of keys back that is not the record's own. */
+void key_block_drop(struct ash_txn *t);
 
 ASH_INLINE void *txn_alloc(struct ash_txn *t, size_t n)
 {
-    return ASH_LIKELY(t->arena != NULL) ? ash_arena_alloc(t->arena, n) : txn_alloc_first(t, n);
+    return txnmem_alloc(&t->mem, &t->mgr->rule, n);
 }
 
 /* Undoes all of it, the last first; the log stays. */

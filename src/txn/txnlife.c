@@ -16,12 +16,12 @@ enum {
     LIMIT_MOST = 1 << 24,
     KEYS_DEFAULT = 16,
     KEYS_MOST = 65536,
-    ARENA_LEAST = 512,
-    ARENA_DEFAULT = 1024,
+    ARENA_LEAST = 256,
+    ARENA_MOST = 1 << 30,
     ARENA_KEEP = 32768
 };
 
-/* ---- records: as the pool makes them; between two transactions all but the arena is void ---- */
+/* ---- records: as the pool makes them; between two transactions all but its memory is void ---- */
 
 static int record_init(void *record, void *mgr)
 {
@@ -30,15 +30,16 @@ static int record_init(void *record, void *mgr)
     memset(t, 0, m->record_bytes);
     t->mgr = m;
     t->run.body = txn_run;
-    t->run.writes = t->key;
-    t->run.sched.request = (struct sched_request *)(void *)&t->key[m->config.keys];
+    key_block_use(t, t->key, m->key_own);
     return 0;
 }
 
 static void record_fini(void *record, void *mgr)
 {
-    (void)mgr;
-    ash_arena_destroy(((struct ash_txn *)record)->arena);
+    struct ash_txnmgr *m = mgr;
+    struct ash_txn *t = record;
+    txnmem_fini(&t->mem, &m->rule);
+    key_block_drop(t);
 }
 
 /* ---- the dispatcher ---- */
@@ -55,7 +56,7 @@ void txnmgr_dispatch_way(struct ash_txnmgr *m)
 
 int txnmgr_dispatch_init(struct ash_txnmgr *m)
 {
-    int status = dispatch_init(&m->dispatch, m->config.way == ASH_TXN_SERIAL ? NULL : m->exec);
+    int status = dispatch_init(&m->dispatch, m->scheduled ? m->exec : NULL);
     if (status != 0)
         memset(&m->dispatch, 0, sizeof m->dispatch); /* runs everything serially */
     txnmgr_dispatch_way(m);
@@ -76,8 +77,9 @@ static void fork_hold(struct os_fork *self)
 
 static void figures_forget(struct ash_txnmgr *m)
 {
-    _Atomic(uint64_t) *const figure[] = {&m->committed, &m->aborted, &m->unstored, &m->stored,
-                                         &m->steps,     &m->serial,  &m->parallel, &m->most_ns};
+    _Atomic(uint64_t) *const figure[] = {&m->committed, &m->aborted, &m->unstored,
+                                         &m->stored,    &m->steps,   &m->serial,
+                                         &m->parallel,  &m->most_ns, &m->unbegun};
     for (unsigned i = 0; i < ASH_COUNT(figure); i++)
         store_relaxed(figure[i], 0);
     for (unsigned i = 0; i < TIMES_BUCKETS; i++)
@@ -112,12 +114,13 @@ static void stats_read(const struct ash_txnmgr *m, struct ash_txnmgr_stats *out)
 {
     struct ash_gate_stats gate;
     uint64_t bucket[TIMES_BUCKETS], measured = 0;
+    uint64_t unbegun = load_relaxed(&m->unbegun); /* before: it never exceeds what has entered */
     ash_gate_stats(m->gate, &gate);
     out->limit = gate.limit;
     out->in_flight = gate.inside;
     out->most = gate.most;
     out->queued = ash_ring_count(m->queue);
-    out->begun = gate.entered;
+    out->begun = gate.entered - unbegun;
     out->refused = gate.refused + gate.timeouts;
     out->committed = load_relaxed(&m->committed);
     out->aborted = load_relaxed(&m->aborted);
@@ -128,7 +131,7 @@ static void stats_read(const struct ash_txnmgr *m, struct ash_txnmgr_stats *out)
     out->serial = load_relaxed(&m->serial);
     out->parallel = load_relaxed(&m->parallel);
     out->record_bytes = m->record_bytes;
-    out->arena_bytes = tally_sum(&m->tally, TXN_ARENA_BYTES);
+    out->arena_bytes = tally_sum(&m->tally, TXN_BYTES);
     for (unsigned i = 0; i < TIMES_BUCKETS; i++)
         measured += bucket[i] = load_relaxed(&m->bucket[i]);
     out->max_ns = load_relaxed(&m->most_ns);
@@ -161,7 +164,7 @@ ASH_API int ash_txnmgr_dump(const struct ash_txnmgr *m, int fd)
     fmt_printf(&f, "  steps %ju  stored %ju  serial %ju  parallel %ju\n", s.steps, s.stored,
                s.serial, s.parallel);
     fmt_printf(&f, "  p50 %ju ns  p99 %ju ns  max %ju ns\n", s.p50_ns, s.p99_ns, s.max_ns);
-    fmt_printf(&f, "  %ju bytes a transaction, %s of arenas\n", s.record_bytes, bytes);
+    fmt_printf(&f, "  %ju bytes a transaction, %s of memory\n", s.record_bytes, bytes);
     return fmt_end(&f);
 }
 
@@ -181,8 +184,8 @@ static const struct ash_stats_column columns[] = {
     SHOWN_COLUMN("steps", COUNTER, COUNT, "Groups in which they were run."),
     SHOWN_COLUMN("serial", COUNTER, COUNT, "Run by the polling thread alone."),
     SHOWN_COLUMN("parallel", COUNTER, COUNT, "Run with the executor."),
-    SHOWN_COLUMN("record_bytes", GAUGE, BYTES, "A transaction without its arena."),
-    SHOWN_COLUMN("arena_bytes", GAUGE, BYTES, "All arenas."),
+    SHOWN_COLUMN("record_bytes", GAUGE, BYTES, "A transaction without its memory."),
+    SHOWN_COLUMN("arena_bytes", GAUGE, BYTES, "Memory of transactions."),
     SHOWN_COLUMN("p50", GAUGE, NS, "Submission until done, half of them."),
     SHOWN_COLUMN("p99", GAUGE, NS, "Submission until done, 99 of 100."),
     SHOWN_COLUMN("max", GAUGE, NS, "Submission until done, all of them."),
@@ -207,11 +210,11 @@ static bool settings_complete(struct ash_txnmgr_config *c)
     c->limit = c->limit != 0 ? c->limit : LIMIT_DEFAULT;
     c->queue = c->queue != 0 ? c->queue : c->limit;
     c->keys = c->keys != 0 ? c->keys : KEYS_DEFAULT;
-    c->arena_first = c->arena_first != 0 ? c->arena_first : ARENA_DEFAULT;
+    c->arena_first = c->arena_first != 0 ? c->arena_first : ARENA_LEAST;
     c->arena_keep = c->arena_keep != 0 ? c->arena_keep : ARENA_KEEP;
     return c->limit <= LIMIT_MOST && c->queue <= LIMIT_MOST && c->keys <= KEYS_MOST &&
            (unsigned)c->way <= ASH_TXN_PARALLEL && c->arena_first >= ARENA_LEAST &&
-           (c->arena_max == 0 || c->arena_max >= c->arena_first);
+           c->arena_first <= ARENA_MOST && (c->arena_max == 0 || c->arena_max >= c->arena_first);
 }
 
 /* Gives its parts back, as far as there are any. */
@@ -230,11 +233,17 @@ static void txnmgr_free(struct ash_txnmgr *m)
 static int txnmgr_make(struct ash_txnmgr *m)
 {
     const struct ash_txnmgr_config *c = &m->config;
-    m->record_bytes =
-        sizeof(struct ash_txn) + c->keys * (sizeof(uint64_t) + sizeof(struct sched_request));
+    m->key_own = c->keys < TXN_KEYS ? c->keys : TXN_KEYS;
+    m->scheduled = m->exec != NULL && c->way != ASH_TXN_SERIAL;
+    m->record_bytes = sizeof(struct ash_txn) + key_block_bytes(m, m->key_own);
+    m->rule = (struct txnmem_rule){.first = align_up(c->arena_first, TXNMEM_ALIGN),
+                                   .most = align_down(c->arena_max, TXNMEM_ALIGN),
+                                   .stays = c->arena_first <= c->arena_keep,
+                                   .tally = &m->tally,
+                                   .count = TXN_BYTES};
     const struct ash_pool_config *records =
-        ASH_POOL_CONFIG(.obj_size = m->record_bytes, .ctor = record_init, .dtor = record_fini,
-                        .user = m);
+        ASH_POOL_CONFIG(.obj_size = m->record_bytes, .align = m->scheduled ? 0 : 16,
+                        .ctor = record_init, .dtor = record_fini, .user = m);
     m->gate = ash_gate_create(m->name, ASH_GATE_CONFIG(.limit = c->limit));
     m->queue = ash_ring_create(c->queue, ASH_MPSC);
     m->records = ash_pool_create(m->name, records);
@@ -260,7 +269,6 @@ ASH_API struct ash_txnmgr *ash_txnmgr_create(struct ash_exec *exec,
     memset(m, 0, sizeof *m);
     m->config = read;
     m->exec = exec;
-    store_relaxed(&m->arena_first, read.arena_first);
     memcpy(m->name, name, sizeof name);
     m->fork = (struct os_fork){.hold = fork_hold, .release = fork_release};
     if (txnmgr_make(m) != 0 || os_fork_add(&m->fork) != 0) {

@@ -1,6 +1,6 @@
 /*
  * What a transaction remembers for its end: how to undo it, whom to tell, bufs to drop; and its
- * savepoints, which are places in that. All of it is one list in the arena, newest first, so going
+ * savepoints, which are places in that. All of it is one list in its memory, newest first, so going
  * back to a savepoint is to take entries off until it comes. Hooks, which are called in the order
  * in which they came, have it turned round first.
  */
@@ -11,7 +11,6 @@
 
 struct txn_saved {
     struct txn_entry head;
-    size_t n;
     void *where;
     unsigned char bytes[];
 };
@@ -33,9 +32,9 @@ struct txn_buf {
 struct txn_savepoint {
     struct txn_entry head;
     int number;
-    struct ash_mark mark; /* behind this */
-    struct iovec *iov;
-    unsigned iov_count, iov_room;
+    struct txnmem_mark mark; /* behind this */
+    struct txn_records *records;
+    unsigned count; /* of those */
 };
 
 /* An entry of `n` bytes that is not in the log yet; NULL and `*status`. */
@@ -60,12 +59,12 @@ static void entry_push(struct ash_txn *t, struct txn_entry *e, enum txn_kind kin
 ASH_API int ash_txn_save(struct ash_txn *t, void *where, size_t n)
 {
     int status;
-    if (where == NULL || n > SIZE_MAX / 2)
+    if (where == NULL || n > PTRDIFF_MAX / 8)
         return -EINVAL;
     struct txn_saved *e = entry_make(t, sizeof *e + n, &status);
     if (e == NULL)
         return status;
-    e->n = n;
+    e->head.bytes = n;
     e->where = where;
     memcpy(e->bytes, where, n);
     entry_push(t, &e->head, TXN_SAVED);
@@ -124,14 +123,15 @@ enum { RECORDS_FIRST = 4 };
 
 static bool records_grow(struct ash_txn *t)
 {
-    unsigned room = t->iov_room == 0 ? RECORDS_FIRST : 2 * t->iov_room;
-    struct iovec *iov = txn_alloc(t, room * sizeof *iov);
-    if (iov == NULL)
+    const struct txn_records *old = t->records;
+    unsigned count = old != NULL ? old->count : 0, room = count == 0 ? RECORDS_FIRST : 2 * count;
+    struct txn_records *r = txn_alloc(t, sizeof *r + room * sizeof r->iov[0]);
+    if (r == NULL)
         return false;
-    if (t->iov_count != 0)
-        memcpy(iov, t->iov, t->iov_count * sizeof *iov);
-    t->iov = iov;
-    t->iov_room = room;
+    *r = (struct txn_records){.count = count, .room = room};
+    if (old != NULL)
+        memcpy(r->iov, old->iov, count * sizeof r->iov[0]);
+    t->records = r;
     return true;
 }
 
@@ -141,9 +141,11 @@ ASH_API int ash_txn_record(struct ash_txn *t, const void *data, size_t n)
         return -EINVAL;
     if (!txn_is_open(t))
         return -EBUSY;
-    if (t->iov_count == t->iov_room && !records_grow(t))
+    struct txn_records *r = t->records;
+    if ((r == NULL || r->count == r->room) && !records_grow(t))
         return -ENOMEM;
-    t->iov[t->iov_count++] = (struct iovec){(void *)(uintptr_t)data, n};
+    r = t->records;
+    r->iov[r->count++] = (struct iovec){(void *)(uintptr_t)data, n};
     return 0;
 }
 
@@ -151,8 +153,8 @@ ASH_API int ash_txn_records(const struct ash_txn *t, const struct iovec **iov, u
 {
     if (t == NULL || iov == NULL || count == NULL)
         return -EINVAL;
-    *iov = t->iov;
-    *count = t->iov_count;
+    *iov = t->records != NULL ? t->records->iov : NULL;
+    *count = t->records != NULL ? t->records->count : 0;
     return 0;
 }
 
@@ -163,7 +165,7 @@ static void entry_undo(const struct txn_entry *e)
     const struct txn_saved *saved = (const struct txn_saved *)(const void *)e;
     const struct txn_call *call = (const struct txn_call *)(const void *)e;
     if (e->kind == TXN_SAVED)
-        memcpy(saved->where, saved->bytes, saved->n);
+        memcpy(saved->where, saved->bytes, e->bytes);
     else if (e->kind == TXN_UNDO)
         call->undo(call->arg);
 }
@@ -177,10 +179,9 @@ ASH_API int ash_txn_savepoint(struct ash_txn *t)
     if (e == NULL)
         return status;
     e->number = t->savepoints++;
-    e->mark = ash_arena_mark(t->arena);
-    e->iov = t->iov;
-    e->iov_count = t->iov_count;
-    e->iov_room = t->iov_room;
+    e->mark = txnmem_mark(&t->mem);
+    e->records = t->records;
+    e->count = t->records != NULL ? t->records->count : 0;
     entry_push(t, &e->head, TXN_SAVEPOINT);
     return e->number;
 }
@@ -206,10 +207,10 @@ ASH_API int ash_txn_rollback_to(struct ash_txn *t, int savepoint)
         t->log = t->log->older;
     }
     t->undoing = false;
-    t->iov = to->iov;
-    t->iov_count = to->iov_count;
-    t->iov_room = to->iov_room;
-    ash_arena_rollback(t->arena, to->mark);
+    t->records = to->records;
+    if (t->records != NULL)
+        t->records->count = to->count;
+    txnmem_rollback(&t->mem, &t->mgr->rule, to->mark);
     return 0;
 }
 

@@ -104,7 +104,7 @@ static unsigned step_store(struct ash_txnmgr *m, unsigned n)
     unsigned count = 0;
     for (unsigned i = 0; i < n; i++) {
         struct ash_txn *t = txn_of(m->step[i]);
-        if (t->status == 0 && t->iov_count != 0)
+        if (t->status == 0 && t->records != NULL && t->records->count != 0)
             m->batch[count++] = t;
     }
     int status = count == 0 ? 0 : m->config.store(m->batch, count, m->config.user);
