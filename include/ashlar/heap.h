@@ -30,7 +30,7 @@
  *   before the snapshot it has again after every restore: seed random numbers and hash keys anew
  *   after each, where guests are not to guess them. An engine's limit of the stack belongs to the
  *   thread that created it (QuickJS: JS_UpdateStackTop). A guest that is left with siglongjmp can
- *   be restored. What system calls write for the guest (read, recv) is seen by scans; memory of the
+ *   be restored, wherever it stood, this heap's functions included. What system calls write for the guest (read, recv) is seen by scans; memory of the
  *   heap must not be handed to the system for writes that bypass the page tables (O_DIRECT,
  *   io_uring's fixed buffers, RDMA): scans do not see those, COPY puts them back too. Nor may the
  *   guest remap, protect or advise it. Locked memory (mlock, mlockall) is copied where pages cannot
