@@ -167,9 +167,9 @@ void *ash_heap_lua_alloc(void *ud, void *p, size_t old_size, size_t n);
 
 /*
  * The functions of QuickJS, whose state counts blocks and bytes and has the heap as its opaque
- * pointer, and of quickjs-ng, which passes the heap itself. ash_heap_block_usable finds the heap of
- * the block, fastest if that heap was the last that the thread allocated from through these; 0
- * where there is none.
+ * pointer, and of quickjs-ng, which passes the heap itself, as Duktape does. ash_heap_block_usable
+ * finds the heap of the block, fastest if that heap was the last that the thread allocated from
+ * through these; 0 where there is none.
  */
 struct JSMallocState;
 void *ash_heap_quickjs_malloc(struct JSMallocState *state, size_t n);
