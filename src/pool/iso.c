@@ -29,7 +29,7 @@ ASH_INLINE bool is_free(const struct iso *i, size_t g)
     return is_begin(i, g) && !is_live(i, g);
 }
 
-/* `high` first: a guest may be left at any instruction, and what lies beyond stays as it is then. */
+/* `high` first: a guest may be left at any instruction, and nobody clears what lies beyond. */
 ASH_INLINE void sentinel_set(struct iso *i)
 {
     if (i->top > i->high)
