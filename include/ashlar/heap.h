@@ -30,14 +30,14 @@
  *   before the snapshot it has again after every restore: seed random numbers and hash keys anew
  *   after each, where guests are not to guess them. An engine's limit of the stack belongs to the
  *   thread that created it (QuickJS: JS_UpdateStackTop). A guest that is left with siglongjmp can
- *   be restored. What system calls write for the guest (read, recv) is seen by scans; memory of the
- *   heap must not be handed to the system for writes that bypass the page tables (O_DIRECT,
- *   io_uring's fixed buffers, RDMA): scans do not see those, COPY puts them back too. Nor may the
- *   guest remap, protect or advise it. Locked memory (mlock, mlockall) is copied where pages cannot
- *   be dropped. A child of fork opens its own descriptors at its first restore; where it may not,
- *   after setuid, without /proc or under a filter of system calls, it copies. A heap does not count
- *   for ash_limit_set; its own limit holds. A heap with an image is up to four mappings for
- *   vm.max_map_count.
+ *   be restored, wherever it stood, this heap's functions included. What system calls write for
+ *   the guest (read, recv) is seen by scans; memory of the heap must not be handed to the system
+ *   for writes that bypass the page tables (O_DIRECT, io_uring's fixed buffers, RDMA): scans do
+ *   not see those, COPY puts them back too. Nor may the guest remap, protect or advise it. Locked
+ *   memory (mlock, mlockall) is copied where pages cannot be dropped. A child of fork opens its
+ *   own descriptors at its first restore; where it may not, after setuid, without /proc or under a
+ *   filter of system calls, it copies. A heap does not count for ash_limit_set; its own limit
+ *   holds. A heap with an image is up to four mappings for vm.max_map_count.
  */
 #ifndef ASHLAR_HEAP_H
 #define ASHLAR_HEAP_H
@@ -168,9 +168,9 @@ void *ash_heap_lua_alloc(void *ud, void *p, size_t old_size, size_t n);
 
 /*
  * The functions of QuickJS, whose state counts blocks and bytes and has the heap as its opaque
- * pointer, and of quickjs-ng, which passes the heap itself. ash_heap_block_usable finds the heap of
- * the block, fastest if that heap was the last that the thread allocated from through these; 0
- * where there is none.
+ * pointer, and of quickjs-ng, which passes the heap itself, as Duktape does. ash_heap_block_usable
+ * finds the heap of the block, fastest if that heap was the last that the thread allocated from
+ * through these; 0 where there is none.
  */
 struct JSMallocState;
 void *ash_heap_quickjs_malloc(struct JSMallocState *state, size_t n);

@@ -85,6 +85,9 @@
  */
 #define fence_fork() atomic_signal_fence(memory_order_seq_cst)
 
+/* The same for a thread that a signal's handler takes out of here by siglongjmp. */
+#define fence_left() atomic_signal_fence(memory_order_seq_cst)
+
 /* Words of structs in public headers, whose types say nothing of it: relaxed. */
 #define load_plain(p)     __atomic_load_n((p), __ATOMIC_RELAXED)
 #define store_plain(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)

@@ -1,5 +1,6 @@
 #include "pool/iso.h"
 
+#include "base/atomic.h"
 #include "base/bits.h"
 #include "os/check.h"
 
@@ -28,12 +29,14 @@ ASH_INLINE bool is_free(const struct iso *i, size_t g)
     return is_begin(i, g) && !is_live(i, g);
 }
 
+/* `high` first: a guest may be left at any instruction, and nobody clears what lies beyond. */
 ASH_INLINE void sentinel_set(struct iso *i)
 {
-    iso_map_of(i, i->top)->begin |= iso_bit(i->top);
-    iso_map_of(i, i->top)->live |= iso_bit(i->top);
     if (i->top > i->high)
         i->high = i->top;
+    fence_left();
+    iso_map_of(i, i->top)->begin |= iso_bit(i->top);
+    iso_map_of(i, i->top)->live |= iso_bit(i->top);
 }
 
 ASH_INLINE void sentinel_clear(struct iso *i)

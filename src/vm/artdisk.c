@@ -52,7 +52,7 @@ static struct header header_of(const struct artifact *a)
                            .len = a->len};
 }
 
-/* The header's own checksum is not looked at. The zeroes before the data are implied. */
+/* The header's own checksum is not looked at, nor the zeroes before the data. */
 static uint64_t checksum_of(const struct header *h, const struct ash_artcache_key *key,
                             const void *data)
 {
@@ -96,6 +96,14 @@ static void stamp_verified(struct artdisk *d, int fd, const uint64_t hash[2])
 
 enum verdict { GOOD, DAMAGED, FOREIGN };
 
+/* Nothing but zeroes stands before the data; the checksum is without them. */
+static bool is_padded(const unsigned char *from, const unsigned char *data)
+{
+    while (from < data && *from == 0)
+        from++;
+    return from == data;
+}
+
 /* FOREIGN: a whole file, of another key with this hash. */
 static enum verdict judge(struct artdisk *d, const struct artifact *a, const void *map,
                           const struct os_file_info *file)
@@ -107,6 +115,8 @@ static enum verdict judge(struct artdisk *d, const struct artifact *a, const voi
     const unsigned char *content = (const unsigned char *)(h + 1);
     struct ash_artcache_key key = {content, h->content_len, content + h->content_len,
                                    h->config_len};
+    if (!is_padded(content + h->content_len + h->config_len, (const unsigned char *)map + at))
+        return DAMAGED;
     if ((d->flags & ASH_ARTCACHE_TRUST) == 0 && !is_verified(d, a->hash, file) &&
         checksum_of(h, &key, (const unsigned char *)map + at) != h->checksum)
         return DAMAGED;
