@@ -60,7 +60,8 @@ void *reallocarray(void *p, size_t count, size_t n)
         errno = ENOMEM;
         return NULL;
     }
-    return realloc(p, bytes); /* by its name: valgrind, or the program, may have replaced that one */
+    return realloc(p,
+                   bytes); /* by its name: valgrind, or the program, may have replaced that one */
 }
 
 void free_sized(void *p, size_t n)
