@@ -60,8 +60,7 @@ void *reallocarray(void *p, size_t count, size_t n)
         errno = ENOMEM;
         return NULL;
     }
-    return realloc(p,
-                   bytes); /* by its name: valgrind, or the program, may have replaced that one */
+    return realloc(p, bytes); /* by its name: the program, or valgrind, may have its own */
 }
 
 void free_sized(void *p, size_t n)

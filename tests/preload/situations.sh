@@ -34,7 +34,7 @@ void free(void *p) { (void)p; }
 void *calloc(size_t c, size_t n) { void *p = malloc(c * n); memset(p, 0, c * n); return p; }
 void *realloc(void *o, size_t n) { void *p = malloc(n); if (o) memcpy(p, o, n); return p; }
 static int mine(char *p) { return p >= heap && p < heap + sizeof heap; }
-int main(void) { char *p = strdup("own"), *q = reallocarray(p, 10, 10); printf("%s %d\n", q, mine(p) && mine(q) && calls > 0); return 0; }
+int main(void) { char *p = strdup("own"), *q = reallocarray(p, 9, 9); return printf("%s %d\n", q, calls && mine(p) && mine(q)) < 0; }
 END
 is "$(run ./own)" "own 1" "a program with its own malloc uses its own"
 
