@@ -60,7 +60,7 @@ void *reallocarray(void *p, size_t count, size_t n)
         errno = ENOMEM;
         return NULL;
     }
-    return front_realloc(p, bytes);
+    return realloc(p, bytes); /* by its name: the program, or valgrind, may have its own */
 }
 
 void free_sized(void *p, size_t n)
@@ -97,7 +97,7 @@ int posix_memalign(void **out, size_t align, size_t n)
 
 void *memalign(size_t align, size_t n)
 {
-    if (align > PTRDIFF_MAX) {
+    if (align > SIZE_MAX / 2 + 1) {
         errno = EINVAL;
         return NULL;
     }

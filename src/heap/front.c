@@ -99,6 +99,12 @@ static size_t request_units(const struct request *r)
     return guards + (r->n >> UNIT_SHIFT) + ((r->n & (UNIT_BYTES - 1)) != 0);
 }
 
+/* False for what no window holds: giving up what is kept for reuse would not help. */
+static bool request_may_fit(const struct request *r)
+{
+    return size_max(request_units(r), r->align >> UNIT_SHIFT) <= chunk_window_units();
+}
+
 static void *request_slow(struct request *r)
 {
     void *p = NULL;
@@ -106,7 +112,7 @@ static void *request_slow(struct request *r)
     if (h != NULL) {
         thread_tick(h);
         p = take(h, r);
-        if (ASH_UNLIKELY(p == NULL))
+        if (ASH_UNLIKELY(p == NULL) && request_may_fit(r))
             p = take_hard(h, r);
         thread_leave(h);
     }

@@ -21,6 +21,7 @@ static size_t window_chunks; /* const after boot */
 static bool window_reserved; /* const after boot: the window is one PROT_NONE mapping */
 static _Atomic(size_t) top;  /* chunks from this on were never mapped; below, most are */
 static _Atomic(uint64_t) mapped_chunks;
+static _Atomic(uint64_t) settled; /* chunks below this are mapped or foreign, for good */
 
 void chunk_boot(size_t header_bytes)
 {
@@ -125,12 +126,26 @@ static void unclaim(size_t chunk, size_t n, enum chunk_state state)
 }
 
 /*
+ * The first chunk that may be had. A search from the window's start would be quadratic where other
+ * mappings fill the window, as programs do that try what happens when addresses run out.
+ */
+static size_t first_unsettled(void)
+{
+    size_t c = load_relaxed(&settled);
+    while (c < window_chunks && load_relaxed(&chunks[c].state) > CHUNK_CLAIMED)
+        c++;
+    atomic_max(&settled, c);
+    return c;
+}
+
+/*
  * The first chunk of `n` unmapped ones in a row, claimed; its address is a multiple of `align`
  * units.
  */
 static size_t claim_row(size_t n, size_t align)
 {
-    size_t c = chunk_align_unit(0, size_max(align, CHUNK_UNITS)) / CHUNK_UNITS;
+    size_t from = first_unsettled() * CHUNK_UNITS;
+    size_t c = chunk_align_unit(from, size_max(align, CHUNK_UNITS)) / CHUNK_UNITS;
     size_t step = size_max(align / CHUNK_UNITS, 1);
     for (; c + n <= window_chunks; c += step) {
         size_t got = 0;

@@ -301,6 +301,7 @@ static void test_old_aligned(void)
     free(q[0]);
     errno = 0;
     is_refused(memalign(huge, 10), EINVAL, "memalign: no power of two is so large");
+    is_refused(memalign(huge / 2 + 1, 10), ENOMEM, "memalign: 2^63");
     is_refused(memalign(far, 10), ENOMEM, "memalign: 2^60");
     is_refused(memalign(4096, huge), ENOMEM, "memalign: too much");
     is_refused(valloc(huge), ENOMEM, "valloc: too much");

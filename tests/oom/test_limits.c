@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -203,6 +204,40 @@ static int mappings(void)
     return good && h.wrong == 0 ? 0 : 1;
 }
 
+/*
+ * No address is left: a request is refused after one search of the window, not after one for each chunk that turns out to
+ * be taken, which would be minutes. What no window holds is refused without giving up what is kept for reuse.
+ */
+static int addresses(void)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    for (size_t n = (size_t)1 << 46; n >= page;)
+        if (mmap(NULL, n, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+            n /= 2;
+    alarm(15);
+    struct hoard h = {0};
+    int good = fill(&h, 7, most) && ash_verify() == 0;
+    for (int i = 0; i < 1000; i++)
+        good &= malloc(5 * MIB) == NULL && errno == ENOMEM;
+    drop(&h);
+    return good && h.wrong == 0 && fill(&h, 7, most) && h.count > 10 ? 0 : 1;
+}
+
+/* What nobody could have costs nobody his cache. */
+static int too_large(void)
+{
+    static char *held[1000];
+    struct ash_stats before = {.struct_size = sizeof before}, after = before;
+    for (size_t i = 0; i < 1000; i++)
+        held[i] = malloc(1000);
+    for (size_t i = 0; i < 1000; i++)
+        free(held[i]);
+    ash_stats_get(&before);
+    int good = malloc((size_t)1 << 50) == NULL && errno == ENOMEM && memalign((size_t)1 << 63, 10) == NULL && errno == ENOMEM;
+    ash_stats_get(&after);
+    return good && before.cached_bytes > 0 && after.cached_bytes == before.cached_bytes ? 0 : 1;
+}
+
 static void test(int (*limit)(void), const char *name)
 {
     pid_t child = fork();
@@ -229,5 +264,7 @@ int main(int argc, char **argv)
     test(by_environment, "ASHLAR_LIMIT");
     test(lifted, "a limit that is lifted and set again");
     test(mappings, "vm.max_map_count");
+    test(addresses, "every address taken");
+    test(too_large, "larger than any window");
     return tap_done();
 }

@@ -4,6 +4,7 @@
  * When the process ends, it compares its counts with the library's statistics, at the same moment, and writes one
  * line to the file that COUNT_OUT names: "equal ALLOCATIONS FREES" or what differs. Allocates nothing.
  *
+ * reallocarray is not here: it comes by at realloc, as libc's does.
  * Of the operators new and delete those are replaced that a program may replace; the other forms must come by here.
  */
 #define _GNU_SOURCE
@@ -20,7 +21,7 @@
 static _Atomic(unsigned long long) allocations, frees;
 
 #define NEXT(name) ((__typeof__(&name))next(#name, &name##_next))
-static _Atomic(void *) malloc_next, calloc_next, realloc_next, reallocarray_next, free_next, cfree_next,
+static _Atomic(void *) malloc_next, calloc_next, realloc_next, free_next, cfree_next,
     aligned_alloc_next, posix_memalign_next, memalign_next, valloc_next, pvalloc_next, _Znwm_next, _ZnwmSt11align_val_t_next,
     _ZdlPv_next, _ZdlPvSt11align_val_t_next, ash_stats_get_next, free_sized_next,
     free_aligned_sized_next;
@@ -80,11 +81,6 @@ static void *moved(void *p, size_t n, void *q)
 void *realloc(void *p, size_t n)
 {
     return moved(p, n, NEXT(realloc)(p, n));
-}
-
-void *reallocarray(void *p, size_t count, size_t n)
-{
-    return moved(p, count * n, NEXT(reallocarray)(p, count, n));
 }
 
 void free(void *p)

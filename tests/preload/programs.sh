@@ -35,6 +35,11 @@ compare() {
     done
 }
 
+# compare_if NAME COMMAND...: where the program is installed.
+compare_if() {
+    if has "$2"; then compare "$@"; else skip "$1" "not installed"; fi
+}
+
 mkdir "$scratch/work"
 cd "$scratch/work" || exit 99
 cp -r "$top_srcdir/src" source
@@ -127,4 +132,12 @@ if has node; then
 else
     skip node "not installed"
 fi
+printf '%s\n' 'for {set i 0} {$i < 100000} {incr i} {append a([expr {$i % 5000}]) [string repeat x [expr {$i % 20}]]}' \
+    'set l {}' 'foreach k [array names a] {lappend l [string length $a($k)]}' 'puts [lsort -integer $l]' >program.tcl
+compare_if tcl tclsh program.tcl
+echo 'print(factor(2^101-1)); v=[]; for(i=1,2000,v=concat(v,i^20)); print(vecsum(v))' >program.gp
+compare_if gp gp -q -f program.gp
+compare_if xz xz -T4 --block-size=100KiB -c lines
+compare_if jq jq -n -c '[range(20000) | {k: tostring, v: [., . * 2]}] | map(.k | length) | add'
+compare_if gdb gdb -nx -q -batch -ex 'python print(sum(len(str(i)) for i in range(20000)))' -ex 'print 6 * 7'
 tap_done
