@@ -137,7 +137,7 @@ void transfers_striped(struct transfers *t, unsigned thread, unsigned threads)
 void transfers_dispatch(struct transfers *t, int way)
 {
     dispatch_force(&t->dispatch, (enum dispatch_way)way);
-    if (dispatch_run(&t->dispatch, t->head, TRANSFERS, NULL) != 0)
+    if (dispatch_run(&t->dispatch, t->head, TRANSFERS, TRANSFERS, NULL) != 0)
         abort();
 }
 

@@ -2,7 +2,8 @@
  * txnload: transfers between accounts through the whole of a transaction (begin, memory, keys,
  * submission, body, poll, status, end), for as long as one likes.
  *
- *   txnload MODE [SECONDS [ACCOUNTS [BODY_NS [WORKERS [WINDOW]]]]]
+ *   txnload MODE [SECONDS [ACCOUNTS [BODY_NS [WORKERS [WINDOW [WAY]]]]]]
+ *   WAY is that of enum ash_txn_way, 0 if it is not given: as is measured.
  *     tps      in one thread, and the executor's: the mean, and the worst second against it
  *     pair     one thread submits, another polls
  *     latency  in one thread, half as many as it could do, each when it is due
@@ -33,7 +34,7 @@ struct order {
 };
 
 static struct load {
-    long seconds, accounts, body_ns, workers, window;
+    long seconds, accounts, body_ns, workers, window, way;
     unsigned rounds; /* of work in a body */
     uint64_t *account;
     struct ash_exec *exec;
@@ -161,7 +162,8 @@ static void setup(long limit)
 {
     load.account = calloc((size_t)load.accounts, sizeof *load.account);
     load.exec = load.workers == 0 ? NULL : ash_exec_create((unsigned)load.workers, NULL);
-    load.mgr = ash_txnmgr_create(load.exec, ASH_TXNMGR_CONFIG(.keys = 2, .limit = (unsigned)limit));
+    load.mgr = ash_txnmgr_create(load.exec, ASH_TXNMGR_CONFIG(.keys = 2, .limit = (unsigned)limit,
+                                                              .way = (enum ash_txn_way)load.way));
     if (load.account == NULL || load.mgr == NULL)
         die("no memory");
     uint64_t x = 1;
@@ -341,9 +343,10 @@ static void memory(long rounds)
 
 int main(int argc, char **argv)
 {
-    long *setting[] = {&load.seconds, &load.accounts, &load.body_ns, &load.workers, &load.window};
+    long *setting[] = {&load.seconds, &load.accounts, &load.body_ns,
+                       &load.workers, &load.window,   &load.way};
     const char *mode = argc > 1 ? argv[1] : "";
-    for (int i = 2; i < argc && i < 7; i++)
+    for (int i = 2; i < argc && i < 8; i++)
         *setting[i - 2] = atol(argv[i]);
     if (load.seconds < 1 || load.seconds > SECONDS_MOST || load.accounts < 2)
         die("1 to 3600 seconds, 2 accounts at least");

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <limits.h>
 
-enum { SEARCH_ROUNDS = 32 }; /* looks at all queues before parking: some microseconds */
+enum { SEARCH_ROUNDS = 512 }; /* looks at all queues before parking: as long as a wake takes */
 
 ASH_TLS struct worker *exec_self;
 

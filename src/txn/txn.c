@@ -46,6 +46,7 @@ static struct ash_txn *begin(struct ash_txnmgr *m, int64_t timeout_ns)
     t->iov_room = 0;
     t->savepoints = 0;
     t->undoing = false;
+    t->hooked = false;
     t->listed = false;
     t->awaited = false;
     t->generation = m->generation;
@@ -202,8 +203,11 @@ ASH_API int ash_txn_submit(struct ash_txn *t, int (*body)(struct ash_txn *, void
     t->submitted_ns = t->uses++ % TXN_SAMPLE == 0 ? os_clock_ns() : 0;
     store_relaxed(&t->state, TXN_SUBMITTED); /* published by the push */
     void *item = t;
-    if (ASH_LIKELY(ash_ring_push(m->queue, &item, 1) == 1))
+    if (ASH_LIKELY(ash_ring_push(m->queue, &item, 1) == 1)) {
+        if (load_relaxed(&m->eager) != 0) /* a hint */
+            txnmgr_hand_out(m);
         return 0; /* it may be done, and ended, by now */
+    }
     store_relaxed(&t->state, TXN_BEGUN);
     return load_relaxed(&m->closed) != 0 ? -ECANCELED : -EAGAIN;
 }

@@ -72,6 +72,10 @@ struct ash_txn {
     struct ash_txnmgr *mgr;  /* const */
     _Atomic(uint32_t) state; /* atomic: enum txn_state; DONE publishes what the bodies wrote */
     int status;              /* owner; const once done */
+    union {                  /* here, since a body's call writes it: its line goes to another thread */
+        struct ash_txn *outer; /* its body runs: the one whose body that thread was in before */
+        struct ash_txn *newer; /* under the manager's lock: in `done` */
+    };
     /* All that follows: the owner, which is the body's thread meanwhile, then the driver. */
     struct txn_entry *log;
     struct ash_arena *arena; /* NULL: none yet */
@@ -84,11 +88,8 @@ struct ash_txn {
     struct iovec *iov;       /* records, in the arena */
     unsigned iov_count, iov_room;
     int savepoints;       /* named so far */
+    bool hooked;          /* it has had hooks */
     bool listed, awaited; /* under the manager's lock: it is in `done`; somebody waits for it */
-    union {
-        struct ash_txn *outer; /* its body runs: the one whose body that thread was in before */
-        struct ash_txn *newer; /* under the manager's lock: in `done` */
-    };
     struct ash_txn *older; /* likewise */
     uint64_t key[]; /* those written from the front, those read from the back; then the requests */
 };
@@ -106,8 +107,7 @@ struct ash_txnmgr {
     struct shown *shown;             /* const; NULL: there was no memory for it */
     struct os_fork fork;
     uint32_t generation;      /* forks behind this process; changed in a child's only thread */
-    bool stale;               /* driver: the dispatcher is as a vanished thread left it */
-    struct ash_txnmgr *outer; /* driver: the manager that the thread drove before */
+    _Atomic(uint32_t) eager;  /* atomic: the driver's word that submitters are to hand out */
     struct drive drive;
     _Atomic(uint64_t) arena_first; /* atomic: bytes that arenas begin with; grows */
     _Atomic(uint32_t) closed;      /* atomic: shut down */
@@ -115,7 +115,10 @@ struct ash_txnmgr {
     struct ash_txn *done_first, *done_last; /* under the lock: in submit order */
     /* The driver's. */
     ASH_LINE_ALIGNED struct dispatch dispatch;
+    bool stale;               /* the dispatcher is as a vanished thread left it */
+    struct ash_txnmgr *outer; /* the manager that the thread drove before */
     unsigned step_count; /* of the step that was taken from the queue and is not over; 0: none */
+    unsigned step_done;  /* of its front: put into `done` */
     struct dispatch_txn *step[TXN_STEP];
     struct ash_txn *batch[TXN_STEP]; /* for `store` */
     /* atomic: the driver counts, anyone reads */
@@ -163,6 +166,9 @@ void txn_log_hooks(struct ash_txn *t, enum txn_kind kind);
 
 /* Drops its bufs and forgets the rest. */
 void txn_log_drop(struct ash_txn *t);
+
+/* Hands out what was submitted, now and then, if nobody drives. Calls nothing of the program's. */
+void txnmgr_hand_out(struct ash_txnmgr *m);
 
 /* Takes it out of `done`. Under the lock. */
 void txn_unlist(struct ash_txnmgr *m, struct ash_txn *t);

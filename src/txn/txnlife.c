@@ -92,7 +92,7 @@ static void fork_release(struct os_fork *self, bool child)
     if (child) {
         m->generation++;
         m->stale |= load_relaxed(&m->drive.driving) != 0 || m->step_count != 0;
-        m->step_count = 0;
+        m->step_count = m->step_done = 0;
         store_relaxed(&m->drive.driving, 0);
         store_relaxed(&m->drive.sleepers, 0);
         m->done_first = NULL;

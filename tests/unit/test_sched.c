@@ -255,7 +255,7 @@ static void test_dispatch(unsigned workers, enum dispatch_way way, unsigned seed
         unsigned keys = seed % 4 == 0 ? 2 : seed % 4 == 1 ? 16 : seed % 4 == 2 ? 200 : KEYS_MOST;
         draw_batch(BATCH, keys, 4);
         d.batch_size = 1 + seed % DISPATCH_BATCH;
-        wrong += dispatch_run(&d, heads, BATCH, &done) != 0 || done != BATCH || !as_expected(keys);
+        wrong += dispatch_run(&d, heads, BATCH, BATCH, &done) != 0 || done != BATCH || !as_expected(keys);
         sched_check(&d.sched);
     }
     ok(wrong == 0, "%u workers, way %d: %u batches of %d have the serial result", workers, (int)way, seeds, BATCH);
@@ -284,13 +284,13 @@ static void test_deciding(void)
     for (unsigned i = 0; i < BATCH; i++)
         heads[i]->body = long_body;
     for (int i = 0; i < 30; i++)
-        dispatch_run(&d, heads, BATCH, NULL);
+        dispatch_run(&d, heads, BATCH, BATCH, NULL);
     ok(d.trials > 0, "two hot keys: the other way was tried, %d times", (int)d.trials);
     is_int((int)d.count[DISPATCH_PARALLEL], 0, "and what was seen of the conflicts was enough");
     dispatch_fini(&d);
     is_int(dispatch_init(&d, NULL), 0, "without an executor");
     draw_batch(BATCH, 16, 3);
-    is_int(dispatch_run(&d, heads, BATCH, NULL), 0, "everything is run");
+    is_int(dispatch_run(&d, heads, BATCH, BATCH, NULL), 0, "everything is run");
     ok(as_expected(16), "in order");
     dispatch_fini(&d);
     ash_exec_destroy(e);
@@ -315,10 +315,10 @@ static void test_memory(void)
     draw_batch(BATCH, KEYS_MOST, 4);
     d.batch_size = 8;
     for (int i = 0; i < 20; i++)
-        dispatch_run(&d, heads, BATCH, NULL);
+        dispatch_run(&d, heads, BATCH, BATCH, NULL);
     uint64_t before = allocations();
     for (int i = 0; i < 50; i++)
-        dispatch_run(&d, heads, BATCH, NULL);
+        dispatch_run(&d, heads, BATCH, BATCH, NULL);
     uint64_t more = allocations() - before;
     ok(more <= 2, "200,000 transactions more: %d allocations", (int)more);
     dispatch_fini(&d);
@@ -343,12 +343,12 @@ static void test_no_memory(void)
         ash_trim();
         ash_limit_get(&limit, &used);
         ash_limit_set(used + room * 65536);
-        int status = dispatch_run(&d, heads, BATCH, &done);
+        int status = dispatch_run(&d, heads, BATCH, BATCH, &done);
         ash_limit_set(0);
         short_of += status == -ENOMEM;
         wrong += (status == 0) != (done == BATCH) || (status != 0 && status != -ENOMEM);
         if (done < BATCH)
-            wrong += dispatch_run(&d, heads + done, BATCH - done, &again) != 0 || done + again != BATCH;
+            wrong += dispatch_run(&d, heads + done, BATCH - done, BATCH - done, &again) != 0 || done + again != BATCH;
         wrong += !as_expected(KEYS_MOST);
         sched_check(&d.sched);
         dispatch_fini(&d);
