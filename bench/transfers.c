@@ -82,7 +82,7 @@ struct transfers *transfers_create(unsigned accounts, unsigned body_ns, unsigned
     memset(t, 0, sizeof *t);
     t->account = calloc(accounts, sizeof *t->account);
     t->exec = ash_exec_create(workers, NULL);
-    if (t->account == NULL || t->exec == NULL || dispatch_init(&t->dispatch, t->exec) != 0)
+    if (t->account == NULL || t->exec == NULL || dispatch_init(&t->dispatch, t->exec, (struct dispatch_calls){.body = body}) != 0)
         abort();
     t->mgr = ash_txnmgr_create(t->exec, ASH_TXNMGR_CONFIG(.keys = 2));
     if (t->mgr == NULL)
@@ -96,7 +96,7 @@ struct transfers *transfers_create(unsigned accounts, unsigned body_ns, unsigned
         r->all = t;
         r->key[0] = draw() % accounts;
         r->key[1] = (r->key[0] + 1 + draw() % (accounts - 1)) % accounts;
-        r->head = (struct dispatch_txn){.writes = r->key, .write_count = 2, .body = body};
+        r->head = (struct dispatch_txn){.writes = r->key, .write_count = 2};
         r->head.sched.request = r->request;
         t->head[i] = &r->head;
     }

@@ -6,6 +6,7 @@
  *   WAY is that of enum ash_txn_way, 0 if it is not given: as is measured.
  *     tps      in one thread, and the executor's: the mean, and the worst second against it
  *     pair     one thread submits, another polls
+ *     ratio    as tps, in turns with a manager that has no executor: how many times as fast
  *     latency  in one thread, half as many as it could do, each when it is due
  *     memory   peak RSS and processor time against malloc and free of libc for what a transaction
  *              allocates, in processes that take turns: SECONDS rounds
@@ -158,13 +159,22 @@ static double loop_ns(void)
     return best;
 }
 
+static struct ash_txnmgr *manager(struct ash_exec *exec, long limit)
+{
+    struct ash_txnmgr *m =
+        ash_txnmgr_create(exec, ASH_TXNMGR_CONFIG(.keys = 2, .limit = (unsigned)limit,
+                                                  .way = (enum ash_txn_way)load.way));
+    if (m == NULL)
+        die("no memory");
+    return m;
+}
+
 static void setup(long limit)
 {
     load.account = calloc((size_t)load.accounts, sizeof *load.account);
     load.exec = load.workers == 0 ? NULL : ash_exec_create((unsigned)load.workers, NULL);
-    load.mgr = ash_txnmgr_create(load.exec, ASH_TXNMGR_CONFIG(.keys = 2, .limit = (unsigned)limit,
-                                                              .way = (enum ash_txn_way)load.way));
-    if (load.account == NULL || load.mgr == NULL)
+    load.mgr = manager(load.exec, limit);
+    if (load.account == NULL)
         die("no memory");
     uint64_t x = 1;
     double round = 0;
@@ -218,24 +228,67 @@ static void tps_show(double loop)
            (double)s.p99_ns / 1e3);
 }
 
-/* As many as the gate lets in are submitted, a batch is polled, and so on. */
+/*
+ * As many as the gate lets in are submitted, and polled until none are left, and so on: how many a
+ * second.
+ */
+static double rounds_of(int64_t ns)
+{
+    uint64_t done = 0;
+    int64_t begin = now_ns(), now = begin;
+    for (; now - begin < ns; now = now_ns())
+        for (int k = 0; k < 16; k++) {
+            while (submit_one())
+                ;
+            for (unsigned n = 1; n != 0; done += n)
+                n = poll_some();
+        }
+    return (double)done * 1e9 / (double)(now - begin);
+}
+
 static void tps(void)
 {
     setup(load.window);
     double loop = loop_ns();
-    for (long second = 0; second < load.seconds; second++) {
-        uint64_t done = 0;
-        int64_t begin = now_ns(), now = begin;
-        for (; now - begin < 1000000000; now = now_ns())
-            for (int k = 0; k < 16; k++) {
-                while (submit_one())
-                    ;
-                for (unsigned n = 1; n != 0; done += n)
-                    n = poll_some();
-            }
-        tps_of[second] = (double)done * 1e9 / (double)(now - begin);
-    }
+    for (long second = 0; second < load.seconds; second++)
+        tps_of[second] = rounds_of(1000000000);
     tps_show(loop);
+    teardown();
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Turns of 10 ms, so that what disturbs disturbs both. */
+static void ratio(void)
+{
+    enum { TURNS = 50, TURN_NS = 10000000 };
+    static double of[2][TURNS * SECONDS_MOST], quotient[TURNS * SECONDS_MOST];
+    setup(load.window);
+    double loop = loop_ns();
+    struct ash_txnmgr *mgr[2] = {manager(NULL, load.window), load.mgr};
+    size_t n = (size_t)load.seconds * TURNS;
+    for (size_t i = 0; i < n; i++) {
+        for (int k = 0; k < 2; k++) {
+            load.mgr = mgr[k];
+            of[k][i] = rounds_of(TURN_NS);
+        }
+        quotient[i] = of[1][i] / of[0][i];
+    }
+    struct ash_txnmgr_stats s = stats();
+    for (int k = 0; k < 2; k++)
+        qsort(of[k], n, sizeof of[k][0], by_value);
+    qsort(quotient, n, sizeof quotient[0], by_value);
+    printf("%ld accounts, body %.0f ns, %ld in flight: alone %.0f ns each, with %ld workers %.0f; "
+           "%.2f times as fast, from %.2f to %.2f, at best %.2f; parallel %.0f%%\n",
+           load.accounts, loop, load.window, 1e9 / of[0][n / 2], load.workers, 1e9 / of[1][n / 2],
+           quotient[n / 2], quotient[0], quotient[n - 1], of[1][n - 1] / of[0][n - 1],
+           100.0 * (double)s.parallel / (double)(s.completed + 1));
+    if (ash_txnmgr_destroy(mgr[0]) != 0)
+        die("transactions are left");
     teardown();
 }
 
@@ -354,11 +407,13 @@ int main(int argc, char **argv)
         tps();
     else if (strcmp(mode, "pair") == 0)
         pair();
+    else if (strcmp(mode, "ratio") == 0)
+        ratio();
     else if (strcmp(mode, "latency") == 0)
         latency();
     else if (strcmp(mode, "memory") == 0)
         memory(load.seconds);
     else
-        die("tps, pair, latency or memory");
+        die("tps, pair, ratio, latency or memory");
     return 0;
 }

@@ -10,7 +10,8 @@
 
 enum {
     WINDOW = 1024,
-    BATCH_NS = 4000,
+    BATCH_NS = 8000,
+    AHEAD = 4, /* batches that are handed out, beside two for each of the executor's threads */
     BODY_LEAST = 150,   /* ns: below, the dispatcher's own work is as long as a body */
     SLICE_SERIAL = 512, /* transactions that are timed together */
     SLICE_LEAST = 16,   /* fewer are not: the clock would take longer than they do */
@@ -27,10 +28,11 @@ enum {
     SPINS = 2000,
 };
 
-int dispatch_init(struct dispatch *d, struct ash_exec *exec)
+int dispatch_init(struct dispatch *d, struct ash_exec *exec, struct dispatch_calls calls)
 {
     memset(d, 0, sizeof *d);
     d->exec = exec;
+    d->calls = calls;
     group_keep(&d->group);
     d->batch_size = 1;
     d->slice = SLICE_SERIAL;
@@ -81,21 +83,22 @@ static bool reserve(struct dispatch *d, unsigned keys)
     return sched_reserve(&d->sched, keys);
 }
 
-/* What a body's call reads first, which another thread has written. */
+/* The first line of what its owner keeps behind it, which is where a body's call begins. */
 ASH_INLINE void txn_fetch(const struct dispatch_txn *t)
 {
-    __builtin_prefetch(t);
-    __builtin_prefetch(t + 1);
+    __builtin_prefetch((const char *)t + align_up(sizeof *t, ASH_CACHE_LINE));
 }
 
 static void batch_run(void *arg)
 {
     struct batch *b = arg;
     struct dispatch *d = b->dispatch;
+    for (unsigned i = 1; i < b->count; i++)
+        txn_fetch(b->txn[i]);
     for (unsigned i = 0; i < b->count; i++) {
-        if (i + 1 < b->count)
-            txn_fetch(b->txn[i + 1]);
-        b->txn[i]->body(b->txn[i]);
+        if (d->calls.fetch != NULL && i + 1 < b->count)
+            d->calls.fetch(b->txn[i + 1]);
+        d->calls.body(b->txn[i]);
     }
     b->next = load_relaxed(&d->done);
     while (!cas_release(&d->done, &b->next, b)) /* what the bodies wrote; pairs with batches_take */
@@ -151,6 +154,8 @@ static void batches_take(struct dispatch *d)
     for (; b != NULL; b = next) {
         next = b->next;
         for (unsigned i = 0; i < b->count; i++)
+            txn_fetch(b->txn[i]);
+        for (unsigned i = 0; i < b->count; i++)
             sched_release(&d->sched, &b->txn[i]->sched, &last);
         d->in_flight -= b->count;
         d->count[DISPATCH_PARALLEL] += b->count;
@@ -187,7 +192,7 @@ static void run_serial(struct dispatch *d, struct dispatch_txn *const *txns, siz
     ASH_ASSERT(d->in_flight == 0 && d->given == d->ended);
     d->count[DISPATCH_SERIAL] += until - d->ended;
     for (size_t i = d->ended; i < until; i++)
-        txns[i]->body(txns[i]);
+        d->calls.body(txns[i]);
     d->ended = d->given = until;
 }
 
@@ -240,7 +245,7 @@ static bool run_refused(struct dispatch *d)
 static bool run_parallel(struct dispatch *d, struct worker *w, struct dispatch_txn *const *txns,
                          size_t n, size_t until)
 {
-    unsigned workers = d->exec->workers, enough = 2 * workers + 1;
+    unsigned workers = d->exec->workers, enough = 2 * workers + AHEAD;
     for (;;) {
         feed(d, txns, n, enough);
         if (d->ended >= until)
@@ -280,7 +285,7 @@ static bool probe(struct dispatch *d, struct dispatch_txn *const *txns, size_t n
         }
     }
     for (struct sched_txn *t = ready; t != NULL; t = t->next_ready) {
-        txn_of(t)->body(txn_of(t));
+        d->calls.body(txn_of(t));
         sched_release(&d->sched, t, &last);
     }
     d->ended = d->given;
@@ -440,7 +445,7 @@ void dispatch_more(struct dispatch *d, struct dispatch_txn *const *txns, size_t 
         return;
     uint64_t begin = os_clock_ns();
     bool entered = exec_guest_enter(d->exec, &w);
-    feed(d, txns, n, 2 * d->exec->workers + 1);
+    feed(d, txns, n, 2 * d->exec->workers + AHEAD);
     if (entered)
         exec_guest_leave(w);
     d->slice_ns += os_clock_ns() - begin;

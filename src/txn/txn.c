@@ -171,6 +171,11 @@ static void arena_clear(struct ash_txn *t)
 
 /* ---- running ---- */
 
+void txn_fetch_arg(const struct dispatch_txn *run)
+{
+    __builtin_prefetch(((const struct ash_txn *)(const void *)run)->arg);
+}
+
 void txn_run(struct dispatch_txn *run)
 {
     struct ash_txn *t = txn_of(run);

@@ -67,7 +67,7 @@ struct txn_entry {
 
 struct ash_txn {
     struct dispatch_txn run; /* first: what the dispatcher knows of it */
-    int (*body)(struct ash_txn *txn, void *arg);
+    ASH_LINE_ALIGNED int (*body)(struct ash_txn *txn, void *arg); /* see txn/dispatch, rule 4 */
     void *arg;
     struct ash_txnmgr *mgr;  /* const */
     _Atomic(uint32_t) state; /* atomic: enum txn_state; DONE publishes what the bodies wrote */
@@ -149,6 +149,9 @@ ASH_INLINE struct ash_txn *txn_of(struct dispatch_txn *run)
 
 /* Calls its body. */
 void txn_run(struct dispatch_txn *run);
+
+/* Prefetches its argument, which often is memory of the transaction. */
+void txn_fetch_arg(const struct dispatch_txn *run);
 
 /* Memory of it; NULL and ENOMEM. */
 void *txn_alloc_first(struct ash_txn *t, size_t n);

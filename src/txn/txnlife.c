@@ -29,7 +29,6 @@ static int record_init(void *record, void *mgr)
     struct ash_txn *t = record;
     memset(t, 0, m->record_bytes);
     t->mgr = m;
-    t->run.body = txn_run;
     t->run.writes = t->key;
     t->run.sched.request = (struct sched_request *)(void *)&t->key[m->config.keys];
     return 0;
@@ -55,9 +54,11 @@ void txnmgr_dispatch_way(struct ash_txnmgr *m)
 
 int txnmgr_dispatch_init(struct ash_txnmgr *m)
 {
-    int status = dispatch_init(&m->dispatch, m->config.way == ASH_TXN_SERIAL ? NULL : m->exec);
+    struct ash_exec *exec = m->config.way == ASH_TXN_SERIAL ? NULL : m->exec;
+    struct dispatch_calls calls = {txn_run, txn_fetch_arg};
+    int status = dispatch_init(&m->dispatch, exec, calls);
     if (status != 0)
-        memset(&m->dispatch, 0, sizeof m->dispatch); /* runs everything serially */
+        m->dispatch = (struct dispatch){.calls = calls}; /* runs everything serially */
     txnmgr_dispatch_way(m);
     return status;
 }

@@ -154,6 +154,8 @@ static void body(struct dispatch_txn *t)
     apply((struct txn *)(void *)t, values);
 }
 
+static const struct dispatch_calls calls = {.body = body};
+
 /* `count` transactions on `keys` keys, with their serial result in `expected`. */
 static void draw_batch(unsigned count, unsigned keys, unsigned most)
 {
@@ -169,7 +171,6 @@ static void draw_batch(unsigned count, unsigned keys, unsigned most)
         }
         t->head.writes = t->writes;
         t->head.reads = t->reads;
-        t->head.body = body;
         t->head.sched.request = t->request;
         heads[i] = &t->head;
         apply(t, expected);
@@ -247,7 +248,7 @@ static void test_dispatch(unsigned workers, enum dispatch_way way, unsigned seed
     struct dispatch d;
     struct ash_exec *e = ash_exec_create(workers, NULL);
     unsigned wrong = 0;
-    is_int(dispatch_init(&d, e), 0, "a dispatcher");
+    is_int(dispatch_init(&d, e, calls), 0, "a dispatcher");
     dispatch_force(&d, way);
     for (unsigned seed = 1; seed <= seeds; seed++) {
         size_t done;
@@ -278,17 +279,15 @@ static void test_deciding(void)
 {
     struct dispatch d;
     struct ash_exec *e = ash_exec_create(2, NULL);
-    dispatch_init(&d, e);
+    dispatch_init(&d, e, (struct dispatch_calls){.body = long_body});
     state = 1;
     draw_writers(2, 2, false);
-    for (unsigned i = 0; i < BATCH; i++)
-        heads[i]->body = long_body;
     for (int i = 0; i < 30; i++)
         dispatch_run(&d, heads, BATCH, BATCH, NULL);
     ok(d.trials > 0, "two hot keys: the other way was tried, %d times", (int)d.trials);
     is_int((int)d.count[DISPATCH_PARALLEL], 0, "and what was seen of the conflicts was enough");
     dispatch_fini(&d);
-    is_int(dispatch_init(&d, NULL), 0, "without an executor");
+    is_int(dispatch_init(&d, NULL, calls), 0, "without an executor");
     draw_batch(BATCH, 16, 3);
     is_int(dispatch_run(&d, heads, BATCH, BATCH, NULL), 0, "everything is run");
     ok(as_expected(16), "in order");
@@ -309,7 +308,7 @@ static void test_memory(void)
 {
     struct dispatch d;
     struct ash_exec *e = ash_exec_create(1, NULL);
-    dispatch_init(&d, e);
+    dispatch_init(&d, e, calls);
     dispatch_force(&d, DISPATCH_PARALLEL);
     state = 5;
     draw_batch(BATCH, KEYS_MOST, 4);
@@ -336,7 +335,7 @@ static void test_no_memory(void)
         size_t limit, used, done = 0, again = 0;
         state = room + 1;
         draw_writers(KEYS_MOST, 6, true);
-        if (dispatch_init(&d, e) != 0)
+        if (dispatch_init(&d, e, calls) != 0)
             abort();
         dispatch_force(&d, DISPATCH_PARALLEL);
         d.batch_size = 1;
