@@ -375,11 +375,11 @@ static void slice_end(struct dispatch *d)
 
 /* ---- the list ---- */
 
-/* So few that others would come too late for them. */
-static bool is_short(const struct dispatch *d, size_t n)
+/* So few that others would come too late for them: they fill no more than so many batches. */
+static bool is_short(const struct dispatch *d, size_t n, unsigned batches)
 {
     return !d->forced && d->in_flight == 0 &&
-           (double)(n - d->ended) * d->ns[DISPATCH_SERIAL] < 2 * BATCH_NS;
+           (double)(n - d->ended) * d->ns[DISPATCH_SERIAL] < batches * (double)BATCH_NS;
 }
 
 /* Some of them, in the present way; false when there is no memory. */
@@ -409,10 +409,10 @@ int dispatch_run(struct dispatch *d, struct dispatch_txn *const *txns, size_t n,
 {
     struct worker *w = NULL;
     bool memory = true, entered = false;
-    if (d->probing && d->ended < want && n - d->ended >= SLICE_LEAST && !is_short(d, n))
+    if (d->probing && d->ended < want && n - d->ended >= SLICE_LEAST && !is_short(d, n, 2))
         trial_begin(d, txns, n);
     if (d->ended < want && d->in_flight == 0 &&
-        (d->way == DISPATCH_SERIAL ? want - d->ended < SLICE_LEAST : is_short(d, n)))
+        (d->way == DISPATCH_SERIAL ? want - d->ended < SLICE_LEAST : is_short(d, n, 2)))
         run_serial(d, txns, want); /* not worth the clock */
     uint64_t now = d->ended < want ? os_clock_ns() : 0;
     while (memory && d->ended < want) {
@@ -441,7 +441,7 @@ int dispatch_run(struct dispatch *d, struct dispatch_txn *const *txns, size_t n,
 void dispatch_more(struct dispatch *d, struct dispatch_txn *const *txns, size_t n)
 {
     struct worker *w = NULL;
-    if (!dispatch_is_parallel(d) || is_short(d, n))
+    if (!dispatch_is_parallel(d) || is_short(d, n, 1))
         return;
     uint64_t begin = os_clock_ns();
     bool entered = exec_guest_enter(d->exec, &w);

@@ -149,9 +149,12 @@ static void apply(const struct txn *t, uint64_t *v)
         v[t->writes[i]] = mix(h, i);
 }
 
+static bool body_ran[BATCH];
+
 static void body(struct dispatch_txn *t)
 {
     apply((struct txn *)(void *)t, values);
+    body_ran[((struct txn *)(void *)t)->number % BATCH] = true;
 }
 
 static const struct dispatch_calls calls = {.body = body};
@@ -265,6 +268,46 @@ static void test_dispatch(unsigned workers, enum dispatch_way way, unsigned seed
     ash_exec_destroy(e);
 }
 
+/*
+ * The same as lists that grow while they are run, a part at a time: what is said to be done is, and has had its effect,
+ * while others may be under way.
+ */
+static void test_lists(unsigned workers, enum dispatch_way way, unsigned seeds)
+{
+    struct dispatch d;
+    struct ash_exec *e = ash_exec_create(workers, NULL);
+    unsigned wrong = 0, early = 0;
+    dispatch_init(&d, e, calls);
+    dispatch_force(&d, way);
+    for (unsigned seed = 1; seed <= seeds; seed++) {
+        state = seed * 0x9e3779b97f4a7c15u;
+        unsigned keys = seed % 3 == 0 ? 16 : seed % 3 == 1 ? 200 : KEYS_MOST;
+        draw_batch(BATCH, keys, 4);
+        memset(body_ran, 0, sizeof body_ran);
+        size_t n = 0, done = 0, checked = 0;
+        while (n < BATCH || done < n) {
+            n = size_min(n + draw() % 300, BATCH);
+            if (draw() % 2 != 0)
+                dispatch_more(&d, heads, n);
+            size_t want = done + draw() % (n - done + 1);
+            wrong += dispatch_run(&d, heads, n, want, &done) != 0 || done < want || done > n;
+            for (; checked < done; checked++)
+                wrong += !body_ran[checked];
+            early += done > want;
+            if (done == n && n < BATCH) { /* the list is over: what follows is a new one */
+                wrong += dispatch_run(&d, heads + n, BATCH - n, BATCH - n, &done) != 0 || done != BATCH - n;
+                break;
+            }
+        }
+        wrong += !as_expected(keys) || d.sched.keys != 0 || d.in_flight != 0;
+        sched_check(&d.sched);
+    }
+    ok(wrong == 0, "%u workers, way %d: %u lists that grow have the serial result", workers, (int)way, seeds);
+    ok(way != DISPATCH_PARALLEL || early > 0, "more may be done than was asked for");
+    dispatch_fini(&d);
+    ash_exec_destroy(e);
+}
+
 /* ---- deciding ---- */
 
 static void long_body(struct dispatch_txn *t)
@@ -286,6 +329,14 @@ static void test_deciding(void)
         dispatch_run(&d, heads, BATCH, BATCH, NULL);
     ok(d.trials > 0, "two hot keys: the other way was tried, %d times", (int)d.trials);
     is_int((int)d.count[DISPATCH_PARALLEL], 0, "and what was seen of the conflicts was enough");
+    dispatch_fini(&d);
+    /* Lists far shorter than a trial: it goes on from one to the next. */
+    dispatch_init(&d, e, (struct dispatch_calls){.body = long_body});
+    draw_writers(KEYS_MOST, 1, false);
+    for (int i = 0; i < 30 * BATCH / 64; i++)
+        dispatch_run(&d, heads + i % (BATCH / 64) * 64, 64, 64, NULL);
+    ok(d.trials > 0 && d.count[DISPATCH_PARALLEL] >= 256, "lists of 64: the other way was tried, %d times",
+       (int)d.trials);
     dispatch_fini(&d);
     is_int(dispatch_init(&d, NULL, calls), 0, "without an executor");
     draw_batch(BATCH, 16, 3);
@@ -409,8 +460,11 @@ int main(void)
     for (unsigned workers = 1; workers <= 4; workers *= 2) {
         test_dispatch(workers, DISPATCH_PARALLEL, 40);
         test_dispatch(workers, DISPATCH_WAYS, 20);
+        test_lists(workers, DISPATCH_PARALLEL, 20);
+        test_lists(workers, DISPATCH_WAYS, 20);
     }
     test_dispatch(2, DISPATCH_SERIAL, 8);
+    test_lists(2, DISPATCH_SERIAL, 8);
     test_deciding();
     test_memory();
     test_no_memory();
