@@ -26,6 +26,7 @@ enum {
     LOOK_AGAIN = 256, /* slices of PARALLEL until one of SERIAL */
     SCHEDULE_AT_ONCE = 16,
     SPINS = 2000,
+    FETCH = 4, /* transactions ahead: whoever submitted them may be another thread */
 };
 
 int dispatch_init(struct dispatch *d, struct ash_exec *exec, struct dispatch_calls calls)
@@ -191,8 +192,13 @@ static void run_serial(struct dispatch *d, struct dispatch_txn *const *txns, siz
 {
     ASH_ASSERT(d->in_flight == 0 && d->given == d->ended);
     d->count[DISPATCH_SERIAL] += until - d->ended;
-    for (size_t i = d->ended; i < until; i++)
+    for (size_t i = d->ended; i < until; i++) {
+        if (i + 2 * FETCH < until)
+            txn_fetch(txns[i + 2 * FETCH]);
+        if (d->calls.fetch != NULL && i + FETCH < until)
+            d->calls.fetch(txns[i + FETCH]);
         d->calls.body(txns[i]);
+    }
     d->ended = d->given = until;
 }
 

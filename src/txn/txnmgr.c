@@ -10,6 +10,7 @@
 enum {
     SETTLE_AT_ONCE = 64, /* transactions put into `done` while the lock is held */
     RUN_LEAST = 64,      /* transactions: less is not worth a driver's turn */
+    RUN_ALONE = 256,     /* the same where nobody else runs them meanwhile */
     HAND_OUT_EVERY = 16, /* submissions */
 };
 
@@ -208,6 +209,7 @@ static unsigned step(struct ash_txnmgr *m, unsigned want)
     if (n == 0)
         return 0;
     uint32_t generation = m->generation;
+    want = (unsigned)size_max(want, dispatch_is_parallel(&m->dispatch) ? RUN_LEAST : RUN_ALONE);
     want = m->config.store == NULL && want < n - at ? at + want : n;
     m->outer = driven;
     driven = m;
@@ -225,11 +227,6 @@ static unsigned step(struct ash_txnmgr *m, unsigned want)
 
 /* ---- polling and waiting ---- */
 
-static unsigned run_least(unsigned max)
-{
-    return max < RUN_LEAST ? RUN_LEAST : max;
-}
-
 ASH_API unsigned ash_txn_poll_batch(struct ash_txnmgr *m, struct ash_txn **out, unsigned max)
 {
     if (m == NULL || out == NULL || txn_inside(m))
@@ -237,7 +234,7 @@ ASH_API unsigned ash_txn_poll_batch(struct ash_txnmgr *m, struct ash_txn **out, 
     unsigned n = done_take(m, out, max);
     if (n != 0 || !drive_enter(&m->drive))
         return n;
-    step(m, run_least(max));
+    step(m, max);
     step_begin(m);
     drive_leave(&m->drive);
     return done_take(m, out, max);
@@ -256,7 +253,7 @@ ASH_API unsigned ash_txn_poll_wait(struct ash_txnmgr *m, struct ash_txn **out, u
             return n;
         if (drive_enter(&m->drive)) {
             /* What is in the list now was left by the driver before; only this one adds to it. */
-            while (!done_any(m) && step(m, run_least(max)) == 0 && status == 0)
+            while (!done_any(m) && step(m, max) == 0 && status == 0)
                 status = ash_ring_wait(m->queue, os_left(until));
             step_begin(m);
             drive_leave(&m->drive);
@@ -279,7 +276,7 @@ static void wait_for(struct ash_txnmgr *m, const struct ash_txn *t, int64_t unti
         if (drive_enter(&m->drive)) {
             /* It is in the queue, and at most behind one whose push is under way. */
             while (status == 0 && load_relaxed(&t->state) != TXN_DONE)
-                if (step(m, RUN_LEAST) == 0)
+                if (step(m, 1) == 0)
                     status = ash_ring_wait(m->queue, os_left(until));
             drive_leave(&m->drive);
         } else if (os_left(until) != 0) {
