@@ -21,6 +21,7 @@ struct txn {
     struct sched_request request[MOST];
     uint64_t writes[MOST], reads[MOST];
     uint64_t number;
+    bool ran;
 };
 
 static struct txn *txn_of(struct sched_txn *t)
@@ -149,12 +150,11 @@ static void apply(const struct txn *t, uint64_t *v)
         v[t->writes[i]] = mix(h, i);
 }
 
-static bool body_ran[BATCH];
-
 static void body(struct dispatch_txn *t)
 {
-    apply((struct txn *)(void *)t, values);
-    body_ran[((struct txn *)(void *)t)->number % BATCH] = true;
+    struct txn *x = (struct txn *)(void *)t;
+    apply(x, values);
+    x->ran = true;
 }
 
 static const struct dispatch_calls calls = {.body = body};
@@ -283,7 +283,6 @@ static void test_lists(unsigned workers, enum dispatch_way way, unsigned seeds)
         state = seed * 0x9e3779b97f4a7c15u;
         unsigned keys = seed % 3 == 0 ? 16 : seed % 3 == 1 ? 200 : KEYS_MOST;
         draw_batch(BATCH, keys, 4);
-        memset(body_ran, 0, sizeof body_ran);
         size_t n = 0, done = 0, checked = 0;
         while (n < BATCH || done < n) {
             n = size_min(n + draw() % 300, BATCH);
@@ -292,7 +291,7 @@ static void test_lists(unsigned workers, enum dispatch_way way, unsigned seeds)
             size_t want = done + draw() % (n - done + 1);
             wrong += dispatch_run(&d, heads, n, want, &done) != 0 || done < want || done > n;
             for (; checked < done; checked++)
-                wrong += !body_ran[checked];
+                wrong += !txns[checked].ran;
             early += done > want;
             if (done == n && n < BATCH) { /* the list is over: what follows is a new one */
                 wrong += dispatch_run(&d, heads + n, BATCH - n, BATCH - n, &done) != 0 || done != BATCH - n;
