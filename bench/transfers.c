@@ -82,7 +82,8 @@ struct transfers *transfers_create(unsigned accounts, unsigned body_ns, unsigned
     memset(t, 0, sizeof *t);
     t->account = calloc(accounts, sizeof *t->account);
     t->exec = ash_exec_create(workers, NULL);
-    if (t->account == NULL || t->exec == NULL || dispatch_init(&t->dispatch, t->exec, (struct dispatch_calls){.body = body}) != 0)
+    if (t->account == NULL || t->exec == NULL ||
+        dispatch_init(&t->dispatch, t->exec, (struct dispatch_calls){.body = body}) != 0)
         abort();
     t->mgr = ash_txnmgr_create(t->exec, ASH_TXNMGR_CONFIG(.keys = 2));
     if (t->mgr == NULL)

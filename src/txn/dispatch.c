@@ -10,8 +10,10 @@
 
 enum {
     WINDOW = 1024,
-    BATCH_NS = 8000,
-    AHEAD = 4, /* batches that are handed out, beside two for each of the executor's threads */
+    BATCH_NS = 16000,
+    SHARES = 8, /* batches that what is left makes for each thread, if those are not small */
+    SMALL = 4,  /* times as many bodies has a full one as a small one */
+    AHEAD = 4,  /* batches that are handed out, beside two for each of the executor's threads */
     BODY_LEAST = 150,   /* ns: below, the dispatcher's own work is as long as a body */
     SLICE_SERIAL = 512, /* transactions that are timed together */
     SLICE_LEAST = 16,   /* fewer are not: the clock would take longer than they do */
@@ -63,8 +65,7 @@ void dispatch_force(struct dispatch *d, enum dispatch_way way)
     d->probing = false;
     if (!d->forced)
         way = d->phase == DISPATCH_KEEP ? d->way : DISPATCH_SERIAL;
-    slice_begin(d, way, DISPATCH_KEEP,
-                way == DISPATCH_SERIAL ? SLICE_SERIAL : SLICE_PARALLEL);
+    slice_begin(d, way, DISPATCH_KEEP, way == DISPATCH_SERIAL ? SLICE_SERIAL : SLICE_PARALLEL);
 }
 
 /* ---- batches ---- */
@@ -137,7 +138,7 @@ static void batch_add(struct dispatch *d, struct dispatch_txn *t)
         d->open->count = 0;
     }
     d->open->txn[d->open->count++] = t;
-    if (d->open->count >= d->batch_size)
+    if (d->open->count >= d->batch_fill)
         batch_flush(d);
 }
 
@@ -223,6 +224,9 @@ static bool schedule(struct dispatch *d, struct dispatch_txn *const *txns, size_
  */
 static void feed(struct dispatch *d, struct dispatch_txn *const *txns, size_t n, unsigned enough)
 {
+    size_t share = (n - d->ended) / (SHARES * (d->exec->workers + 1));
+    d->batch_fill =
+        (unsigned)size_min(d->batch_size, size_max(share, size_max(1, d->batch_size / SMALL)));
     do {
         if (load_relaxed(&d->done) != NULL)
             batches_take(d);
@@ -385,7 +389,7 @@ static void slice_end(struct dispatch *d)
 static bool is_short(const struct dispatch *d, size_t n, unsigned batches)
 {
     return !d->forced && d->in_flight == 0 &&
-           (double)(n - d->ended) * d->ns[DISPATCH_SERIAL] < batches * (double)BATCH_NS;
+           (double)(n - d->ended) * d->ns[DISPATCH_SERIAL] < batches * (double)BATCH_NS / 2;
 }
 
 /* Some of them, in the present way; false when there is no memory. */

@@ -5,12 +5,15 @@
  *     room for its keys and, from its first allocation on, an arena, which the next transaction in
  *     the record uses again.
  *  2. A submission is a push to the ring `queue`, whose order is the serial order.
- *  3. One thread at a time drives: it pops all there is from the queue, TXN_STEP at most, and runs
- *     them (txn/dispatch). That is a step. It is over when all its bodies have returned, and the
- *     next begins only then; so what they did can be undone as a whole, in reverse, and is stored
- *     as a whole. In parallel, a poll begins the next step before it returns what the last one has
- *     done, so that the executor's threads run while the program ends those and submits others.
- *  4. The step's transactions are then put into the list `done`, in order, but for those that a
+ *  3. One thread at a time drives: it pops what there is in the queue, adds it to the step, TXN_STEP
+ *     at most, and runs that (txn/dispatch). The step is over when all its bodies have returned;
+ *     then the next one begins. With a `store` that is when they are done: so what they did can be
+ *     undone as a whole, in reverse, and is stored as a whole. Without one nothing is undone later,
+ *     and they are done from the front on, as soon as those before them are; but who has hooks
+ *     waits for the whole step, so that no hook is called while a body runs.
+ *     In parallel, the executor's threads have work at all times: a poll hands out more before it
+ *     returns, and so does every HAND_OUT_EVERYth submission that finds nobody driving (`eager`).
+ *  4. Transactions that are done are put into the list `done`, in order, but for those that a
  *     thread waits for. `lock` is over that list and over who waits (`listed`, `awaited`), and not
  *     held while anything is called.
  *  5. Who has nothing to do but to wait, and drives, sleeps on the queue, driving: a push wakes it.
@@ -25,8 +28,8 @@
  *  - a thread of the manager's that drives: it costs two hand-overs a transaction where one thread
  *    submits and polls, and is a loop over ash_txn_poll_wait where a program wants it;
  *  - queues of ready and done transactions that all threads change: see txn/sched;
- *  - transactions that come out of the step one by one, as they are done: a step could not be
- *    stored, or undone, as a whole; with bodies of 0.25 us it takes a millisecond at most;
+ *  - steps that come out as a whole where nothing is stored: with 256 in flight the executor had
+ *    nothing to do while the program ended and submitted them, a third of the time;
  *  - a count of credits for each thread instead of the gate (11 ns a transaction): those of a
  *    thread that does nothing would be missing where another waits.
  */
@@ -72,7 +75,7 @@ struct ash_txn {
     struct ash_txnmgr *mgr;  /* const */
     _Atomic(uint32_t) state; /* atomic: enum txn_state; DONE publishes what the bodies wrote */
     int status;              /* owner; const once done */
-    union {                  /* here, since a body's call writes it: its line goes to another thread */
+    union { /* here, since a body's call writes it: its line goes to another thread */
         struct ash_txn *outer; /* its body runs: the one whose body that thread was in before */
         struct ash_txn *newer; /* under the manager's lock: in `done` */
     };
@@ -87,9 +90,9 @@ struct ash_txn {
     size_t arena_bytes;      /* that are counted */
     struct iovec *iov;       /* records, in the arena */
     unsigned iov_count, iov_room;
-    int savepoints;       /* named so far */
-    bool hooked;          /* it has had hooks */
-    bool listed, awaited; /* under the manager's lock: it is in `done`; somebody waits for it */
+    int savepoints;        /* named so far */
+    bool hooked;           /* it has had hooks */
+    bool listed, awaited;  /* under the manager's lock: it is in `done`; somebody waits for it */
     struct ash_txn *older; /* likewise */
     uint64_t key[]; /* those written from the front, those read from the back; then the requests */
 };
@@ -106,8 +109,8 @@ struct ash_txnmgr {
     size_t record_bytes;             /* const */
     struct shown *shown;             /* const; NULL: there was no memory for it */
     struct os_fork fork;
-    uint32_t generation;      /* forks behind this process; changed in a child's only thread */
-    _Atomic(uint32_t) eager;  /* atomic: the driver's word that submitters are to hand out */
+    uint32_t generation;     /* forks behind this process; changed in a child's only thread */
+    _Atomic(uint32_t) eager; /* atomic: the driver's word that submitters are to hand out */
     struct drive drive;
     _Atomic(uint64_t) arena_first; /* atomic: bytes that arenas begin with; grows */
     _Atomic(uint32_t) closed;      /* atomic: shut down */

@@ -168,8 +168,8 @@ static unsigned step_take(struct ash_txnmgr *m)
         m->stale = false;
         txnmgr_dispatch_init(m);
     }
-    m->step_count += ash_ring_pop(m->queue, (void **)m->step + m->step_count,
-                                  TXN_STEP - m->step_count);
+    m->step_count +=
+        ash_ring_pop(m->queue, (void **)m->step + m->step_count, TXN_STEP - m->step_count);
     return m->step_count;
 }
 
