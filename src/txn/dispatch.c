@@ -307,7 +307,8 @@ static bool probe(struct dispatch *d, struct dispatch_txn *const *txns, size_t n
 static void batch_fit(struct dispatch *d)
 {
     double ns = d->ns[d->ns[DISPATCH_SERIAL] != 0 ? DISPATCH_SERIAL : DISPATCH_PARALLEL];
-    d->batch_size = (unsigned)size_max(1, size_min(DISPATCH_BATCH, (size_t)(BATCH_NS / ns)));
+    size_t fill = (size_t)(BATCH_NS / (ns > 1 ? ns : 1));
+    d->batch_size = (unsigned)size_max(1, size_min(DISPATCH_BATCH, fill));
 }
 
 static void trial_failed(struct dispatch *d)

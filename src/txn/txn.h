@@ -5,12 +5,12 @@
  *     room for its keys and, from its first allocation on, an arena, which the next transaction in
  *     the record uses again.
  *  2. A submission is a push to the ring `queue`, whose order is the serial order.
- *  3. One thread at a time drives: it pops what there is in the queue, adds it to the step, TXN_STEP
- *     at most, and runs that (txn/dispatch). The step is over when all its bodies have returned;
- *     then the next one begins. With a `store` that is when they are done: so what they did can be
- *     undone as a whole, in reverse, and is stored as a whole. Without one nothing is undone later,
- *     and they are done from the front on, as soon as those before them are; but who has hooks
- *     waits for the whole step, so that no hook is called while a body runs.
+ *  3. One thread at a time drives: it pops what there is in the queue, adds it to the step, which
+ *     has TXN_STEP at most, and runs that (txn/dispatch). The step is over when all its bodies have
+ *     returned; then the next one begins. With a `store` that is when they are done: so what they
+ *     did can be undone as a whole, in reverse, and is stored as a whole. Without one nothing is
+ *     undone later, and they are done from the front on, as soon as those before them are; but who
+ *     has hooks waits for the whole step, so that no hook is called while a body runs.
  *     In parallel, the executor's threads have work at all times: a poll hands out more before it
  *     returns, and so does every HAND_OUT_EVERYth submission that finds nobody driving (`eager`).
  *  4. Transactions that are done are put into the list `done`, in order, but for those that a
