@@ -367,8 +367,14 @@ static void slice_end(struct dispatch *d)
         slice_begin(d, DISPATCH_PARALLEL, DISPATCH_TRY, SLICE_TRIAL);
         return;
     }
-    /* The later a measurement, the more it counts; a trial is of now alone. */
-    *mean = d->phase != DISPATCH_KEEP || *mean == 0 ? ns : *mean + (ns - *mean) / 4;
+    /*
+     * The later a measurement, the more it counts; a trial is of now alone. One slice in which a
+     * thread lost its processor for a while is not to decide: it counts as twice the mean at most.
+     */
+    if (d->phase != DISPATCH_KEEP || *mean == 0)
+        *mean = ns;
+    else
+        *mean += ((ns < 2 * *mean ? ns : 2 * *mean) - *mean) / 4;
     if (d->phase != DISPATCH_KEEP) {
         trial_end(d);
         return;
