@@ -11,14 +11,14 @@
 enum {
     WINDOW = 1024,
     BATCH_NS = 16000,
-    SHARES = 8, /* batches that what is left makes for each thread, if those are not small */
-    SMALL = 4,  /* times as many bodies has a full one as a small one */
+    SHARES = 4, /* batches that what is left makes for each thread, if those are not small */
+    SMALL = 2,  /* times as many bodies has a full one as a small one */
     AHEAD = 4,  /* batches that are handed out, beside two for each of the executor's threads */
     BODY_LEAST = 150,   /* ns: below, the dispatcher's own work is as long as a body */
     SLICE_SERIAL = 512, /* transactions that are timed together */
     SLICE_LEAST = 16,   /* fewer are not: the clock would take longer than they do */
     SLICE_PARALLEL = 2048,
-    SLICE_WARM = 256,
+    SLICE_WARM = 512,
     SLICE_TRIAL = 1024,
     SLICE_LOOK = 128,
     PROBE = 64,
