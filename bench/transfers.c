@@ -84,7 +84,8 @@ struct transfers *transfers_create(unsigned accounts, unsigned body_ns, unsigned
     memset(t, 0, sizeof *t);
     t->account = calloc(accounts, sizeof *t->account);
     t->exec = ash_exec_create(workers, NULL);
-    if (t->account == NULL || t->exec == NULL || dispatch_init(&t->dispatch, t->exec) != 0)
+    if (t->account == NULL || t->exec == NULL ||
+        dispatch_init(&t->dispatch, t->exec, (struct dispatch_calls){.body = body}) != 0)
         abort();
     t->mgr = ash_txnmgr_create(t->exec, ASH_TXNMGR_CONFIG(.keys = 2));
     if (t->mgr == NULL)
@@ -99,7 +100,7 @@ struct transfers *transfers_create(unsigned accounts, unsigned body_ns, unsigned
         r->all = t;
         r->key[0] = draw() % accounts;
         r->key[1] = (r->key[0] + 1 + draw() % (accounts - 1)) % accounts;
-        r->head = (struct dispatch_txn){.writes = r->key, .write_count = 2, .body = body};
+        r->head = (struct dispatch_txn){.writes = r->key, .write_count = 2};
         r->head.sched.request = r->request;
         t->head[i] = &r->head;
     }
@@ -140,7 +141,7 @@ void transfers_striped(struct transfers *t, unsigned thread, unsigned threads)
 void transfers_dispatch(struct transfers *t, int way)
 {
     dispatch_force(&t->dispatch, (enum dispatch_way)way);
-    if (dispatch_run(&t->dispatch, t->head, TRANSFERS, NULL) != 0)
+    if (dispatch_run(&t->dispatch, t->head, TRANSFERS, TRANSFERS, NULL) != 0)
         abort();
 }
 

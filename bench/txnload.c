@@ -2,11 +2,13 @@
  * txnload: transfers between accounts through the whole of a transaction (begin, memory, keys,
  * submission, body, poll, status, end), for as long as one likes.
  *
- *   txnload MODE [SECONDS [ACCOUNTS [BODY_NS [WORKERS [WINDOW]]]]]
+ *   txnload MODE [SECONDS [ACCOUNTS [BODY_NS [WORKERS [WINDOW [WAY]]]]]]
+ *   WAY is that of enum ash_txn_way, 0 if it is not given: as is measured.
  *     tps      in one thread, and the executor's: the mean, and the worst second against it
  *     pair     one thread submits, another polls
  *     locks    no manager: as many threads as `tps` has, each with orders from malloc, and a mutex
  *              for each of 1024 stripes of accounts, two of which are locked in their order
+ *     ratio    as tps, in turns with a manager that has no executor: how many times as fast
  *     latency  in one thread, half as many as it could do, each when it is due
  *     stored   in one thread, each acknowledged when a log has it (ashlar/wal.h), against a write
  *     two        and an fdatasync for each; the same with a thread that submits: seconds take turns
@@ -33,7 +35,7 @@ struct order {
 };
 
 static struct load {
-    long seconds, accounts, body_ns, workers, window;
+    long seconds, accounts, body_ns, workers, window, way;
     unsigned rounds; /* of work in a body */
     uint64_t *account;
     struct ash_exec *exec;
@@ -158,13 +160,23 @@ static double loop_ns(void)
     return best;
 }
 
+static struct ash_txnmgr *manager(struct ash_exec *exec, long limit)
+{
+    struct ash_txnmgr *m =
+        ash_txnmgr_create(exec, ASH_TXNMGR_CONFIG(.keys = 2, .limit = (unsigned)limit,
+                                                  .way = (enum ash_txn_way)load.way,
+                                                  .store = load.wal ? store : NULL));
+    if (m == NULL)
+        die("no memory");
+    return m;
+}
+
 static void setup(long limit)
 {
     load.account = calloc((size_t)load.accounts, sizeof *load.account);
     load.exec = load.workers == 0 ? NULL : ash_exec_create((unsigned)load.workers, NULL);
-    load.mgr = ash_txnmgr_create(load.exec, ASH_TXNMGR_CONFIG(.keys = 2, .limit = (unsigned)limit,
-                                                              .store = load.wal ? store : NULL));
-    if (load.account == NULL || load.mgr == NULL)
+    load.mgr = manager(load.exec, limit);
+    if (load.account == NULL)
         die("no memory");
     uint64_t x = 1;
     double round = 0;
@@ -224,24 +236,67 @@ static void tps_show(double loop)
            (double)s.p99_ns / 1e3);
 }
 
-/* As many as the gate lets in are submitted, a batch is polled, and so on. */
+/*
+ * As many as the gate lets in are submitted, and polled until none are left, and so on: how many a
+ * second.
+ */
+static double rounds_of(int64_t ns)
+{
+    uint64_t done = 0;
+    int64_t begin = now_ns(), now = begin;
+    for (; now - begin < ns; now = now_ns())
+        for (int k = 0; k < 16; k++) {
+            while (submit_one())
+                ;
+            for (unsigned n = 1; n != 0; done += n)
+                n = poll_some();
+        }
+    return (double)done * 1e9 / (double)(now - begin);
+}
+
 static void tps(void)
 {
     setup(load.window);
     double loop = loop_ns();
-    for (long second = 0; second < load.seconds; second++) {
-        uint64_t done = 0;
-        int64_t begin = now_ns(), now = begin;
-        for (; now - begin < 1000000000; now = now_ns())
-            for (int k = 0; k < 16; k++) {
-                while (submit_one())
-                    ;
-                for (unsigned n = 1; n != 0; done += n)
-                    n = poll_some();
-            }
-        tps_of[second] = (double)done * 1e9 / (double)(now - begin);
-    }
+    for (long second = 0; second < load.seconds; second++)
+        tps_of[second] = rounds_of(1000000000);
     tps_show(loop);
+    teardown();
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Turns of 10 ms, so that what disturbs disturbs both. */
+static void ratio(void)
+{
+    enum { TURNS = 50, TURN_NS = 10000000 };
+    static double of[2][TURNS * SECONDS_MOST], quotient[TURNS * SECONDS_MOST];
+    setup(load.window);
+    double loop = loop_ns();
+    struct ash_txnmgr *mgr[2] = {manager(NULL, load.window), load.mgr};
+    size_t n = (size_t)load.seconds * TURNS;
+    for (size_t i = 0; i < n; i++) {
+        for (int k = 0; k < 2; k++) {
+            load.mgr = mgr[k];
+            of[k][i] = rounds_of(TURN_NS);
+        }
+        quotient[i] = of[1][i] / of[0][i];
+    }
+    struct ash_txnmgr_stats s = stats();
+    for (int k = 0; k < 2; k++)
+        qsort(of[k], n, sizeof of[k][0], by_value);
+    qsort(quotient, n, sizeof quotient[0], by_value);
+    printf("%ld accounts, body %.0f ns, %ld in flight: alone %.0f ns each, with %ld workers %.0f; "
+           "%.2f times as fast, from %.2f to %.2f, at best %.2f; parallel %.0f%%\n",
+           load.accounts, loop, load.window, 1e9 / of[0][n / 2], load.workers, 1e9 / of[1][n / 2],
+           quotient[n / 2], quotient[0], quotient[n - 1], of[1][n - 1] / of[0][n - 1],
+           100.0 * (double)s.parallel / (double)(s.completed + 1));
+    if (ash_txnmgr_destroy(mgr[0]) != 0)
+        die("transactions are left");
     teardown();
 }
 
@@ -461,9 +516,10 @@ static void latency(void)
 
 int main(int argc, char **argv)
 {
-    long *setting[] = {&load.seconds, &load.accounts, &load.body_ns, &load.workers, &load.window};
+    long *setting[] = {&load.seconds, &load.accounts, &load.body_ns,
+                       &load.workers, &load.window,   &load.way};
     const char *mode = argc > 1 ? argv[1] : "";
-    for (int i = 2; i < argc && i < 7; i++)
+    for (int i = 2; i < argc && i < 8; i++)
         *setting[i - 2] = atol(argv[i]);
     if (load.seconds < 1 || load.seconds > SECONDS_MOST || load.accounts < 2)
         die("1 to 3600 seconds, 2 accounts at least");
@@ -473,11 +529,13 @@ int main(int argc, char **argv)
         pair();
     else if (strcmp(mode, "locks") == 0 && load.workers < THREADS_MOST)
         locks();
+    else if (strcmp(mode, "ratio") == 0)
+        ratio();
     else if (strcmp(mode, "latency") == 0)
         latency();
     else if (strcmp(mode, "stored") == 0 || strcmp(mode, "two") == 0)
         stored(mode[0] == 't');
     else
-        die("tps, pair, locks, stored, two or latency");
+        die("tps, pair, locks, ratio, stored, two or latency");
     return 0;
 }

@@ -27,7 +27,11 @@
  * Who runs them: the threads that poll and wait, one at a time, with the executor's help; they run
  * no other tasks of the executor. The manager has no thread: a program that wants one has it, or a
  * task of the executor, call ash_txn_poll_wait in a loop. In each step all that were submitted
- * until then, 4096 at most, are run, given to `store` together (group commit), and are done.
+ * until then, 4096 at most, are run, given to `store` together (group commit), and are done;
+ * without a `store` the first ones are done while others still run, in submit order all the same.
+ * Where several threads are the faster way, submissions hand out bodies to the executor, which runs
+ * them while the program submits more and ends others: nothing of a body may be taken for undone
+ * because nobody has polled yet.
  *
  * Memory: what a transaction allocates, and what it is to remember, is cut from chunks of its own,
  * and all of it goes when it ends. In flight it costs its record, of about 200 bytes, and these
@@ -45,13 +49,13 @@
  *
  * Cost: a transaction of two keys from begin to end some 100 ns, beside its body; the first
  * ash_txn_alloc of a fresh record costs a malloc. Submitting never makes a system call but to wake
- * a thread in ash_txn_poll_wait.
+ * a thread, in ash_txn_poll_wait or of the executor's.
  *
  * Caveats
  *   A key that a body uses and has not declared is a data race. Memory from ash_txn_alloc is dead
- *   after ash_txn_end. A program in which nobody polls or waits runs nothing. A body that waits
- *   for another transaction would wait for ever: all calls that could do so give -EDEADLK there,
- *   also in bodies of other managers that it waits for, in the same thread.
+ *   after ash_txn_end. Where nobody polls or waits nothing is done, though some of it may be run.
+ *   A body that waits for another transaction would wait for ever: all calls that could do so give
+ *   -EDEADLK there, also in bodies of other managers that it waits for, in the same thread.
  *
  *   fork: the child's copy of a manager is empty. The parent's transactions are not run there;
  *   those that were begun before the fork are dead: their submission gives -ECANCELED, they are
@@ -269,8 +273,8 @@ int ash_txn_save(struct ash_txn *txn, void *where, size_t n);
 
 /*
  * Has fn called by the thread that runs the step, when all of the step were run and stored, in
- * submit order, those of a transaction in the order of the calls. A hook may begin and submit
- * other transactions. 0, -ENOMEM, -EBUSY.
+ * submit order, those of a transaction in the order of the calls; no body of the manager runs
+ * meanwhile. A hook may begin and submit other transactions. 0, -ENOMEM, -EBUSY.
  */
 int ash_txn_on_commit(struct ash_txn *txn, void (*fn)(struct ash_txn *txn, void *arg), void *arg);
 int ash_txn_on_abort(struct ash_txn *txn, void (*fn)(struct ash_txn *txn, void *arg), void *arg);

@@ -1,6 +1,7 @@
 #include "txn/dispatch.h"
 
 #include "base/relax.h"
+#include "os/check.h"
 #include "os/os_clock.h"
 #include "os/os_wait.h"
 
@@ -14,26 +15,34 @@
 
 enum {
     WINDOW = 1024,
-    BATCH_NS = 4000,
+    BATCH_NS = 16000,
+    SHARES = 4, /* batches that what is left makes for each thread, if those are not small */
+    SMALL = 2,  /* times as many bodies has a full one as a small one */
+    AHEAD = 4,  /* batches that are handed out, beside two for each of the executor's threads */
     BODY_LEAST = 150,   /* ns: below, the dispatcher's own work is as long as a body */
     SLICE_SERIAL = 512, /* transactions that are timed together */
-    SLICE_LEAST = 64,   /* fewer are not: the clock would take longer than they do */
-    SLICE_PARALLEL = 8192,
+    SLICE_LEAST = 16,   /* fewer are not: the clock would take longer than they do */
+    SLICE_PARALLEL = 2048,
+    SLICE_WARM = 512,
     SLICE_TRIAL = 1024,
+    SLICE_LOOK = 128,
     PROBE = 64,
     PROBE_READY = 8,
     TRIAL_SOON = 8, /* slices */
-    TRIAL_LATE = 4096,
-    LOOK_AGAIN = 64, /* slices of PARALLEL until one of SERIAL */
-    SCHEDULE_AT_ONCE = 32,
+    TRIAL_LATE = 256,
+    LOOK_AGAIN = 256, /* slices of PARALLEL until one of SERIAL */
+    SCHEDULE_AT_ONCE = 16,
+    FETCH = 4, /* transactions ahead: whoever submitted them may be another thread */
 };
 
-int dispatch_init(struct dispatch *d, struct ash_exec *exec)
+int dispatch_init(struct dispatch *d, struct ash_exec *exec, struct dispatch_calls calls)
 {
     memset(d, 0, sizeof *d);
     d->exec = exec;
+    d->calls = calls;
     group_keep(&d->group);
     d->batch_size = 1;
+    d->slice = SLICE_SERIAL;
     d->until_trial = 1;
     d->trial_again = TRIAL_SOON;
     return sched_init(&d->sched);
@@ -44,11 +53,23 @@ void dispatch_fini(struct dispatch *d)
     sched_fini(&d->sched);
 }
 
+static void slice_begin(struct dispatch *d, enum dispatch_way way, enum dispatch_phase phase,
+                        unsigned slice)
+{
+    d->way = way;
+    d->phase = phase;
+    d->slice = slice;
+    d->slice_count = 0;
+    d->slice_ns = 0;
+}
+
 void dispatch_force(struct dispatch *d, enum dispatch_way way)
 {
     d->forced = way != DISPATCH_WAYS;
-    if (d->forced)
-        d->way = way;
+    d->probing = false;
+    if (!d->forced)
+        way = d->phase == DISPATCH_KEEP ? d->way : DISPATCH_SERIAL;
+    slice_begin(d, way, DISPATCH_KEEP, way == DISPATCH_SERIAL ? SLICE_SERIAL : SLICE_PARALLEL);
 }
 
 /* ---- batches ---- */
@@ -68,12 +89,23 @@ static bool reserve(struct dispatch *d, unsigned keys)
     return sched_reserve(&d->sched, keys);
 }
 
+/* The first line of what its owner keeps behind it, which is where a body's call begins. */
+ASH_INLINE void txn_fetch(const struct dispatch_txn *t)
+{
+    __builtin_prefetch((const char *)t + align_up(sizeof *t, ASH_CACHE_LINE));
+}
+
 static void batch_run(void *arg)
 {
     struct batch *b = arg;
     struct dispatch *d = b->dispatch;
-    for (unsigned i = 0; i < b->count; i++)
-        b->txn[i]->body(b->txn[i]);
+    for (unsigned i = 1; i < b->count; i++)
+        txn_fetch(b->txn[i]);
+    for (unsigned i = 0; i < b->count; i++) {
+        if (d->calls.fetch != NULL && i + 1 < b->count)
+            d->calls.fetch(b->txn[i + 1]);
+        d->calls.body(b->txn[i]);
+    }
     b->next = load_relaxed(&d->done);
     while (!cas_release(&d->done, &b->next, b)) /* what the bodies wrote; pairs with batches_take */
         ;
@@ -96,8 +128,10 @@ static void batch_flush(struct dispatch *d)
     struct batch *b = d->open;
     d->open = NULL;
     d->outstanding++;
-    if (ash_exec_spawn_in(d->exec, &d->group, batch_run_elsewhere, b) != 0)
-        batch_run(b);
+    if (ASH_UNLIKELY(ash_exec_spawn_in(d->exec, &d->group, batch_run_elsewhere, b) != 0)) {
+        b->next = d->refused;
+        d->refused = b;
+    }
 }
 
 static void batch_add(struct dispatch *d, struct dispatch_txn *t)
@@ -108,7 +142,7 @@ static void batch_add(struct dispatch *d, struct dispatch_txn *t)
         d->open->count = 0;
     }
     d->open->txn[d->open->count++] = t;
-    if (d->open->count >= d->batch_size)
+    if (d->open->count >= d->batch_fill)
         batch_flush(d);
 }
 
@@ -126,8 +160,11 @@ static void batches_take(struct dispatch *d)
     for (; b != NULL; b = next) {
         next = b->next;
         for (unsigned i = 0; i < b->count; i++)
+            txn_fetch(b->txn[i]);
+        for (unsigned i = 0; i < b->count; i++)
             sched_release(&d->sched, &b->txn[i]->sched, &last);
         d->in_flight -= b->count;
+        d->count[DISPATCH_PARALLEL] += b->count;
         d->outstanding--;
         b->next = d->free;
         d->free = b;
@@ -156,75 +193,102 @@ static void batches_wait(struct dispatch *d)
 
 /* ---- the two ways ---- */
 
-static void run_serial(struct dispatch *d, struct dispatch_txn *const *txns, size_t n)
+static void run_serial(struct dispatch *d, struct dispatch_txn *const *txns, size_t until)
 {
-    for (size_t i = 0; i < n; i++)
-        txns[i]->body(txns[i]);
-    d->count[DISPATCH_SERIAL] += n;
+    ASH_ASSERT(d->in_flight == 0 && d->given == d->ended);
+    d->count[DISPATCH_SERIAL] += until - d->ended;
+    for (size_t i = d->ended; i < until; i++) {
+        if (i + 2 * FETCH < until)
+            txn_fetch(txns[i + 2 * FETCH]);
+        if (d->calls.fetch != NULL && i + FETCH < until)
+            d->calls.fetch(txns[i + FETCH]);
+        d->calls.body(txns[i]);
+    }
+    d->ended = d->given = until;
 }
 
-/* Gives some of them their places: how many, fewer when there is no memory. */
-static size_t schedule(struct dispatch *d, struct dispatch_txn *const *txns, size_t n)
+/* Gives places to `count` of them, fewer when there is no memory: whether any has one. */
+static bool schedule(struct dispatch *d, struct dispatch_txn *const *txns, size_t count)
 {
-    size_t i = 0;
-    for (; i < n && d->in_flight < WINDOW; i++) {
-        struct dispatch_txn *t = txns[i];
+    size_t begin = d->given, end = begin + count;
+    for (; d->given < end; d->given++) {
+        struct dispatch_txn *t = txns[d->given];
         if (!reserve(d, t->write_count + t->read_count))
             break;
         d->in_flight++;
         if (sched_add(&d->sched, &t->sched, t->writes, t->write_count, t->reads, t->read_count))
             batch_add(d, t);
     }
-    return i;
+    return d->given > begin;
 }
 
 /*
- * Runs all it can give a place to, and returns how many; fewer than n for want of memory. It owns
- * the place `w` of the executor; NULL: it only hands out.
+ * Takes back what is done, and hands out what is ready until `enough` batches are with others, or
+ * none of the list are left.
  */
-static size_t run_parallel(struct dispatch *d, struct worker *w, struct dispatch_txn *const *txns,
-                           size_t n)
+static void feed(struct dispatch *d, struct dispatch_txn *const *txns, size_t n, unsigned enough)
 {
-    size_t i = d->started;
-    unsigned workers = d->exec->workers, enough = 2 * workers + 1;
-    bool memory = true;
-    while ((memory && i < n) || d->in_flight != 0) {
-        bool more = memory && i < n && d->in_flight < WINDOW;
+    size_t share = (n - d->ended) / (SHARES * (d->exec->workers + 1));
+    d->batch_fill =
+        (unsigned)size_min(d->batch_size, size_max(share, size_max(1, d->batch_size / SMALL)));
+    do {
         if (load_relaxed(&d->done) != NULL)
             batches_take(d);
-        if (more && d->outstanding < enough) {
-            size_t count = schedule(d, txns + i, size_min(SCHEDULE_AT_ONCE, n - i));
-            memory = count != 0;
-            i += count;
-        } else if (d->open != NULL && d->outstanding < workers) {
+    } while (d->outstanding < enough && d->given < n && d->in_flight < WINDOW &&
+             schedule(d, txns, size_min(SCHEDULE_AT_ONCE, n - d->given)));
+    while (d->ended < d->given && txns[d->ended]->sched.serial == 0)
+        d->ended++;
+    if (d->open != NULL && d->outstanding < d->exec->workers)
+        batch_flush(d);
+}
+
+static bool run_refused(struct dispatch *d)
+{
+    struct batch *b = d->refused;
+    if (ASH_LIKELY(b == NULL))
+        return false;
+    d->refused = b->next;
+    batch_run(b);
+    return true;
+}
+
+/*
+ * Until the first `until` are done; false when there is no memory for another one, and none is in
+ * flight. It owns the place `w` of the executor; NULL: it only hands out.
+ */
+static bool run_parallel(struct dispatch *d, struct worker *w, struct dispatch_txn *const *txns,
+                         size_t n, size_t until)
+{
+    unsigned workers = d->exec->workers, enough = 2 * workers + AHEAD;
+    for (;;) {
+        feed(d, txns, n, enough);
+        if (d->ended >= until)
+            return true;
+        if (d->in_flight == 0)
+            return false;
+        if (run_refused(d) || (w != NULL && exec_help_with(w, batch_run_elsewhere)))
+            continue;
+        if (d->open != NULL)
             batch_flush(d);
-        } else if (w == NULL || !exec_help_with(w, batch_run_elsewhere)) {
-            if (d->open != NULL)
-                batch_flush(d);
-            else if (more)
-                enough += workers + 1;
-            else if (d->in_flight != 0)
-                batches_wait(d);
-        }
+        else if (d->given < n && d->in_flight < WINDOW)
+            enough += workers + 1;
+        else
+            batches_wait(d);
     }
-    group_settle(&d->group);
-    d->count[DISPATCH_PARALLEL] += i;
-    d->started = 0;
-    return i;
 }
 
 /* ---- deciding ---- */
 
 /*
  * Whether the first of them get in each other's way little enough: they are scheduled, and run here
- * in the order of a list of ready ones, which is as good as any. `*n` is how many that were.
+ * in the order of a list of ready ones, which is as good as any.
  */
-static bool probe(struct dispatch *d, struct dispatch_txn *const *txns, size_t *n)
+static bool probe(struct dispatch *d, struct dispatch_txn *const *txns, size_t n)
 {
     struct sched_txn *ready = NULL, **last = &ready;
-    size_t i = 0, at_once = 0;
-    for (; i < *n && i < PROBE; i++) {
-        struct dispatch_txn *t = txns[i];
+    size_t begin = d->given, at_once = 0;
+    for (; d->given < n; d->given++) {
+        struct dispatch_txn *t = txns[d->given];
         if (!sched_reserve(&d->sched, t->write_count + t->read_count))
             break;
         if (sched_add(&d->sched, &t->sched, t->writes, t->write_count, t->reads, t->read_count)) {
@@ -235,17 +299,20 @@ static bool probe(struct dispatch *d, struct dispatch_txn *const *txns, size_t *
         }
     }
     for (struct sched_txn *t = ready; t != NULL; t = t->next_ready) {
-        txn_of(t)->body(txn_of(t));
+        d->calls.body(txn_of(t));
         sched_release(&d->sched, t, &last);
     }
-    *n = i;
-    return at_once * PROBE_READY > i;
+    d->ended = d->given;
+    d->count[DISPATCH_SERIAL] += d->given - begin;
+    return at_once * PROBE_READY > d->given - begin;
 }
 
-/* The mean of what was measured, the later the more. */
-static void measured(double *mean, double ns)
+/* As many as fill the time, by what one takes here alone, or else by what it takes with others. */
+static void batch_fit(struct dispatch *d)
 {
-    *mean = *mean == 0 ? ns : *mean + (ns - *mean) / 4;
+    double ns = d->ns[d->ns[DISPATCH_SERIAL] != 0 ? DISPATCH_SERIAL : DISPATCH_PARALLEL];
+    size_t fill = (size_t)(BATCH_NS / (ns > 1 ? ns : 1));
+    d->batch_size = (unsigned)size_max(1, size_min(DISPATCH_BATCH, fill));
 }
 
 static void trial_failed(struct dispatch *d)
@@ -268,112 +335,139 @@ static bool trial_due(struct dispatch *d)
     return d->until_trial == 0 || --d->until_trial == 0;
 }
 
-/* In PARALLEL: whether SERIAL may be faster now. */
-static bool serial_due(const struct dispatch *d)
+static void trial_begin(struct dispatch *d, struct dispatch_txn *const *txns, size_t n)
 {
-    return !d->forced && (d->until_trial == 0 || d->ns[DISPATCH_PARALLEL] > d->ns[DISPATCH_SERIAL]);
+    d->probing = false;
+    d->trials++;
+    if (probe(d, txns, size_min(n, d->given + PROBE))) {
+        batch_fit(d);
+        slice_begin(d, DISPATCH_PARALLEL, DISPATCH_WARM, SLICE_WARM);
+    } else {
+        trial_failed(d);
+    }
 }
 
-static size_t slice_run(struct dispatch *d, struct worker *w, enum dispatch_way way,
-                        struct dispatch_txn *const *txns, size_t n, bool fresh)
+/* The way that was tried, and the other one, are known: the faster one is kept. */
+static void trial_end(struct dispatch *d)
 {
-    uint64_t begin = os_clock_ns() - d->started_ns;
-    d->started_ns = 0;
-    if (way == DISPATCH_SERIAL)
-        run_serial(d, txns, n);
-    else
-        n = run_parallel(d, w, txns, n);
-    if (n != 0) {
-        double ns = (double)(os_clock_ns() - begin) / (double)n;
-        if (fresh)
-            d->ns[way] = ns;
-        else
-            measured(&d->ns[way], ns);
-    }
-    return n;
-}
-
-/* A slice in the present way, or a trial of the other: how many it has run. */
-static size_t slice(struct dispatch *d, struct worker *w, struct dispatch_txn *const *txns,
-                    size_t n)
-{
-    double serial = d->ns[DISPATCH_SERIAL];
-    size_t ran;
-    if (d->started != 0) {
-        d->until_trial -= d->until_trial != 0;
-        return slice_run(d, w, DISPATCH_PARALLEL, txns, n, false);
-    }
-    if (d->forced || w == NULL)
-        return slice_run(d, w, w == NULL ? DISPATCH_SERIAL : d->way, txns, n, false);
-    if (d->way == DISPATCH_SERIAL) {
-        ran = size_min(n, SLICE_SERIAL);
-        if (n < SLICE_TRIAL || serial == 0 || !trial_due(d))
-            return slice_run(d, w, DISPATCH_SERIAL, txns, ran, false);
-        d->trials++;
-        ran = n;
-        if (!probe(d, txns, &ran)) {
-            trial_failed(d);
-            d->count[DISPATCH_SERIAL] += ran;
-            return ran;
-        }
-        d->batch_size =
-            (unsigned)size_max(1, size_min(DISPATCH_BATCH, (size_t)(BATCH_NS / serial)));
-        n = size_min(n - ran, SLICE_TRIAL);
-        ran += slice_run(d, w, DISPATCH_PARALLEL, txns + ran, n, true);
-        if (d->ns[DISPATCH_PARALLEL] < 0.95 * serial) {
-            d->way = DISPATCH_PARALLEL;
-            d->changes++;
-            d->trial_again = TRIAL_SOON;
-            d->until_trial = LOOK_AGAIN;
-        } else {
-            trial_failed(d);
-        }
-        return ran;
-    }
-    if (serial_due(d)) {
-        ran = slice_run(d, w, DISPATCH_SERIAL, txns, size_min(n, SLICE_SERIAL / 4), true);
+    bool gain = d->ns[DISPATCH_PARALLEL] < 0.95 * d->ns[DISPATCH_SERIAL];
+    d->changes += d->way == (gain ? DISPATCH_PARALLEL : DISPATCH_SERIAL);
+    if (gain) {
+        batch_fit(d);
+        d->trial_again = TRIAL_SOON;
         d->until_trial = LOOK_AGAIN;
-        if (d->ns[DISPATCH_PARALLEL] > 0.95 * d->ns[DISPATCH_SERIAL]) {
-            d->way = DISPATCH_SERIAL;
-            d->changes++;
-            trial_failed(d);
-        }
-        return ran;
+        slice_begin(d, DISPATCH_PARALLEL, DISPATCH_KEEP, SLICE_PARALLEL);
+    } else {
+        trial_failed(d);
+        slice_begin(d, DISPATCH_SERIAL, DISPATCH_KEEP, SLICE_SERIAL);
     }
-    d->until_trial--;
-    return slice_run(d, w, DISPATCH_PARALLEL, txns, size_min(n, SLICE_PARALLEL), false);
 }
 
-bool dispatch_start(struct dispatch *d, struct dispatch_txn *const *txns, size_t n)
+/* A slice of the present way is over. */
+static void slice_end(struct dispatch *d)
 {
-    struct worker *w = NULL;
-    if (d->way != DISPATCH_PARALLEL || d->exec == NULL || d->exec->workers == 0 || serial_due(d))
-        return false;
-    uint64_t begin = os_clock_ns();
-    bool entered = exec_guest_enter(d->exec, &w);
-    d->started = schedule(d, txns, n);
-    if (d->open != NULL)
-        batch_flush(d);
-    if (entered)
-        exec_guest_leave(w);
-    d->started_ns = os_clock_ns() - begin;
-    return d->started != 0;
+    double ns = (double)d->slice_ns / (double)d->slice_count, *mean = &d->ns[d->way];
+    if (d->phase == DISPATCH_WARM && ns < 2 * d->ns[DISPATCH_SERIAL]) {
+        slice_begin(d, DISPATCH_PARALLEL, DISPATCH_TRY, SLICE_TRIAL);
+        return;
+    }
+    /*
+     * The later a measurement, the more it counts; a trial is of now alone. One slice in which a
+     * thread lost its processor for a while is not to decide: it counts as twice the mean at most.
+     */
+    if (d->phase != DISPATCH_KEEP || *mean == 0)
+        *mean = ns;
+    else
+        *mean += ((ns < 2 * *mean ? ns : 2 * *mean) - *mean) / 4;
+    if (d->phase != DISPATCH_KEEP) {
+        trial_end(d);
+        return;
+    }
+    slice_begin(d, d->way, DISPATCH_KEEP, (unsigned)d->slice);
+    if (d->way == DISPATCH_PARALLEL)
+        batch_fit(d);
+    if (d->forced)
+        return;
+    if (d->way == DISPATCH_SERIAL)
+        d->probing = trial_due(d);
+    else if (--d->until_trial == 0 || d->ns[DISPATCH_PARALLEL] > d->ns[DISPATCH_SERIAL])
+        slice_begin(d, DISPATCH_SERIAL, DISPATCH_TRY, SLICE_LOOK);
 }
 
-int dispatch_run(struct dispatch *d, struct dispatch_txn *const *txns, size_t n, size_t *done)
+/* ---- the list ---- */
+
+/* So few that others would come too late for them: they fill no more than so many batches. */
+static bool is_short(const struct dispatch *d, size_t n, unsigned batches)
+{
+    return !d->forced && d->in_flight == 0 &&
+           (double)(n - d->ended) * d->ns[DISPATCH_SERIAL] < batches * (double)BATCH_NS / 2;
+}
+
+/* Some of them, in the present way; false when there is no memory. */
+static bool run_some(struct dispatch *d, struct worker *w, struct dispatch_txn *const *txns,
+                     size_t n, size_t want)
+{
+    size_t until = size_min(want, d->ended + (d->slice - d->slice_count));
+    if (d->in_flight == 0 && (d->way == DISPATCH_SERIAL || w == NULL)) {
+        run_serial(d, txns, until);
+        return true;
+    }
+    /* Before a change of the way what has a place is run to its end. */
+    if (d->way == DISPATCH_SERIAL)
+        n = d->given;
+    return run_parallel(d, w, txns, n, size_min(until, n));
+}
+
+static void list_end(struct dispatch *d)
+{
+    if (d->count[DISPATCH_PARALLEL] != 0)
+        group_settle(&d->group);
+    d->given = d->ended = 0;
+}
+
+int dispatch_run(struct dispatch *d, struct dispatch_txn *const *txns, size_t n, size_t want,
+                 size_t *done)
 {
     struct worker *w = NULL;
-    size_t at = 0, ran = 1;
-    if (n < SLICE_LEAST && d->way == DISPATCH_SERIAL) {
-        run_serial(d, txns, n);
-        at = n;
+    bool memory = true, entered = false;
+    if (d->probing && d->ended < want && n - d->ended >= SLICE_LEAST && !is_short(d, n, 2))
+        trial_begin(d, txns, n);
+    if (d->ended < want && d->in_flight == 0 &&
+        (d->way == DISPATCH_SERIAL ? want - d->ended < SLICE_LEAST : is_short(d, n, 2)))
+        run_serial(d, txns, want); /* not worth the clock */
+    uint64_t now = d->ended < want ? os_clock_ns() : 0;
+    while (memory && d->ended < want) {
+        uint64_t before = now, count = d->count[d->way];
+        if (w == NULL && (d->in_flight != 0 || dispatch_is_parallel(d)))
+            entered = exec_guest_enter(d->exec, &w);
+        bool parallel = d->in_flight != 0 || (w != NULL && d->way == DISPATCH_PARALLEL);
+        memory = run_some(d, w, txns, n, want);
+        now = os_clock_ns();
+        if (parallel != (d->way == DISPATCH_PARALLEL))
+            continue;
+        d->slice_ns += now - before;
+        d->slice_count += d->count[d->way] - count;
+        if (d->slice_count >= d->slice)
+            slice_end(d);
     }
-    bool entered = at < n && d->exec != NULL && exec_guest_enter(d->exec, &w);
-    while (at < n && ran != 0)
-        at += ran = slice(d, w, txns + at, n - at);
     if (entered)
         exec_guest_leave(w);
     if (done != NULL)
-        *done = at;
-    return at == n ? 0 : -ENOMEM;
+        *done = d->ended;
+    if (d->ended == n || !memory)
+        list_end(d);
+    return memory ? 0 : -ENOMEM;
+}
+
+void dispatch_more(struct dispatch *d, struct dispatch_txn *const *txns, size_t n)
+{
+    struct worker *w = NULL;
+    if (!dispatch_is_parallel(d) || is_short(d, n, 1))
+        return;
+    uint64_t begin = os_clock_ns();
+    bool entered = exec_guest_enter(d->exec, &w);
+    feed(d, txns, n, 2 * d->exec->workers + AHEAD);
+    if (entered)
+        exec_guest_leave(w);
+    d->slice_ns += os_clock_ns() - begin;
 }

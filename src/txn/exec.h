@@ -38,7 +38,7 @@
 /* The model has fewer: each is more to be searched. */
 #ifndef EXEC_GUESTS
 #define EXEC_GUESTS        8
-#define EXEC_SEARCH_ROUNDS 32   /* looks at all queues before parking: some microseconds */
+#define EXEC_SEARCH_ROUNDS 512  /* looks at all queues before parking: as long as a wake takes */
 #define EXEC_HELP_ROUNDS   64   /* and before one who waits sleeps */
 #define EXEC_SETTLE_ROUNDS 2000 /* looks at a group before one who cannot help sleeps */
 #endif

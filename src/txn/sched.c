@@ -195,6 +195,7 @@ static void grant(struct sched_key *k, struct sched_txn ***last)
 
 void sched_release(struct sched *s, struct sched_txn *t, struct sched_txn ***last)
 {
+    t->serial = 0;
     for (unsigned i = 0; i < t->requests; i++) {
         struct sched_key *k = t->request[i].key;
         if (--k->active != 0)

@@ -46,7 +46,7 @@ struct sched_request {
 enum { SCHED_WRITES = 1 };
 
 struct sched_txn {
-    uint64_t serial;
+    uint64_t serial;   /* 0: its keys were released */
     unsigned missing;  /* requests that are not granted */
     unsigned requests; /* in use: keys that were named twice have one */
     struct sched_request *request;

@@ -48,6 +48,7 @@ static struct ash_txn *begin(struct ash_txnmgr *m, int64_t timeout_ns)
     t->records = NULL;
     t->savepoints = 0;
     t->undoing = false;
+    t->hooked = false;
     t->listed = false;
     t->awaited = false;
     t->generation = m->generation;
@@ -161,6 +162,11 @@ ASH_API void *ash_txn_alloc(struct ash_txn *t, size_t n)
 
 /* ---- running ---- */
 
+void txn_fetch_arg(const struct dispatch_txn *run)
+{
+    __builtin_prefetch(((const struct ash_txn *)(const void *)run)->arg);
+}
+
 void txn_run(struct dispatch_txn *run)
 {
     struct ash_txn *t = txn_of(run);
@@ -191,8 +197,11 @@ ASH_API int ash_txn_submit(struct ash_txn *t, int (*body)(struct ash_txn *, void
     t->submitted_ns = t->uses++ % TXN_SAMPLE == 0 ? os_clock_ns() : 0;
     store_relaxed(&t->state, TXN_SUBMITTED); /* published by the push */
     void *item = t;
-    if (ASH_LIKELY(ash_ring_push(m->queue, &item, 1) == 1))
+    if (ASH_LIKELY(ash_ring_push(m->queue, &item, 1) == 1)) {
+        if (load_relaxed(&m->eager) != 0) /* a hint */
+            txnmgr_hand_out(m);
         return 0; /* it may be done, and ended, by now */
+    }
     store_relaxed(&t->state, TXN_BEGUN);
     return load_relaxed(&m->closed) != 0 ? -ECANCELED : -EAGAIN;
 }

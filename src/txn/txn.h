@@ -6,12 +6,15 @@
  *     the next transaction in the record uses again. Who names more keys than that gets a block for
  *     them, which stays likewise, if it is not large.
  *  2. A submission is a push to the ring `queue`, whose order is the serial order.
- *  3. One thread at a time drives: it pops all there is from the queue, TXN_STEP at most, and runs
- *     them (txn/dispatch). That is a step. It is over when all its bodies have returned, and the
- *     next begins only then; so what they did can be undone as a whole, in reverse, and is stored
- *     as a whole. In parallel, a poll begins the next step before it returns what the last one has
- *     done, so that the executor's threads run while the program ends those and submits others.
- *  4. The step's transactions are then put into the list `done`, in order, but for those that a
+ *  3. One thread at a time drives: it pops what there is in the queue, adds it to the step, which
+ *     has TXN_STEP at most, and runs that (txn/dispatch). The step is over when all its bodies have
+ *     returned; then the next one begins. With a `store` that is when they are done: so what they
+ *     did can be undone as a whole, in reverse, and is stored as a whole. Without one nothing is
+ *     undone later, and they are done from the front on, as soon as those before them are; but who
+ *     has hooks waits for the whole step, so that no hook is called while a body runs.
+ *     In parallel, the executor's threads have work at all times: a poll hands out more before it
+ *     returns, and so does every HAND_OUT_EVERYth submission that finds nobody driving (`eager`).
+ *  4. Transactions that are done are put into the list `done`, in order, but for those that a
  *     thread waits for. `lock` is over that list and over who waits (`listed`, `awaited`), and not
  *     held while anything is called.
  *  5. Who has nothing to do but to wait, and drives, sleeps on the queue, driving: a push wakes it.
@@ -26,8 +29,8 @@
  *  - a thread of the manager's that drives: it costs two hand-overs a transaction where one thread
  *    submits and polls, and is a loop over ash_txn_poll_wait where a program wants it;
  *  - queues of ready and done transactions that all threads change: see txn/sched;
- *  - transactions that come out of the step one by one, as they are done: a step could not be
- *    stored, or undone, as a whole; with bodies of 0.25 us it takes a millisecond at most;
+ *  - steps that come out as a whole where nothing is stored: with 256 in flight the executor had
+ *    nothing to do while the program ended and submitted them, a third of the time;
  *  - a count of credits for each thread instead of the gate (11 ns a transaction): those of a
  *    thread that does nothing would be missing where another waits.
  */
@@ -75,31 +78,35 @@ struct txn_records {
 
 struct ash_txn {
     struct dispatch_txn run; /* first: what the dispatcher knows of it */
+    uint32_t generation;     /* owner: the manager's when it was begun */
+    unsigned key_room;       /* owner: in the block of keys; those read are at its end */
+    /* A line of its own, where there are workers: see txn/dispatch, rule 4. */
     int (*body)(struct ash_txn *txn, void *arg);
     void *arg;
     struct ash_txnmgr *mgr;  /* const */
     _Atomic(uint32_t) state; /* atomic: enum txn_state; DONE publishes what the bodies wrote */
     int status;              /* owner; const once done */
+    union { /* here, since a body's call writes it: its line goes to another thread */
+        struct ash_txn *outer; /* its body runs: the one whose body that thread was in before */
+        struct ash_txn *newer; /* under the manager's lock: in `done` */
+    };
     /* All that follows: the owner, which is the body's thread meanwhile, then the driver. */
-    uint32_t generation;  /* of the manager when it was begun */
     uint8_t uses;         /* of the record, modulo 256 */
     bool undoing;         /* functions that undo it are called: it stays as it is */
+    bool hooked;          /* it has had hooks */
     bool listed, awaited; /* under the manager's lock: it is in `done`; somebody waits for it */
-    unsigned key_room;    /* in the block of keys; those read are at its end */
     int savepoints;       /* named so far */
     struct txnmem mem;
     struct txn_entry *log;       /* in `mem`; NULL: nothing to remember */
     struct txn_records *records; /* in `mem`; NULL: none */
-    union {
-        struct ash_txn *outer; /* its body runs: the one whose body that thread was in before */
-        struct ash_txn *newer; /* under the manager's lock: in `done` */
-    };
     union {
         uint64_t submitted_ns; /* until it is told what it took; 0: it is none that is measured */
         struct ash_txn *older; /* under the manager's lock: in `done` */
     };
     uint64_t key[]; /* the record's own block of keys, see key_block_bytes */
 };
+
+_Static_assert(offsetof(struct ash_txn, body) == ASH_CACHE_LINE, "what bodies write is apart");
 
 enum txn_count { TXN_BYTES /* of chunks, and of blocks of keys */ };
 
@@ -115,9 +122,8 @@ struct ash_txnmgr {
     bool scheduled;                  /* const: they may be run in parallel: keys have requests */
     struct shown *shown;             /* const; NULL: there was no memory for it */
     struct os_fork fork;
-    uint32_t generation;      /* forks behind this process; changed in a child's only thread */
-    bool stale;               /* driver: the dispatcher is as a vanished thread left it */
-    struct ash_txnmgr *outer; /* driver: the manager that the thread drove before */
+    uint32_t generation;     /* forks behind this process; changed in a child's only thread */
+    _Atomic(uint32_t) eager; /* atomic: the driver's word that submitters are to hand out */
     struct drive drive;
     struct txnmem_rule rule;
     _Atomic(uint64_t) unbegun; /* atomic: counter, several writers: entered, and no memory */
@@ -126,7 +132,10 @@ struct ash_txnmgr {
     struct ash_txn *done_first, *done_last; /* under the lock: in submit order */
     /* The driver's. */
     ASH_LINE_ALIGNED struct dispatch dispatch;
+    bool stale;               /* the dispatcher is as a vanished thread left it */
+    struct ash_txnmgr *outer; /* the manager that the thread drove before */
     unsigned step_count; /* of the step that was taken from the queue and is not over; 0: none */
+    unsigned step_done;  /* of its front: put into `done` */
     struct dispatch_txn *step[TXN_STEP];
     struct ash_txn *batch[TXN_STEP]; /* for `store` */
     /* atomic: the driver counts, anyone reads */
@@ -157,6 +166,9 @@ ASH_INLINE struct ash_txn *txn_of(struct dispatch_txn *run)
 
 /* Calls its body. */
 void txn_run(struct dispatch_txn *run);
+
+/* Prefetches its argument, which often is memory of the transaction. */
+void txn_fetch_arg(const struct dispatch_txn *run);
 
 /*
  * Bytes of a block of keys: those that it writes from the front, those that it reads from the back;
@@ -192,6 +204,9 @@ void txn_log_hooks(struct ash_txn *t, enum txn_kind kind);
 
 /* Drops its bufs and forgets the rest. */
 void txn_log_drop(struct ash_txn *t);
+
+/* Hands out what was submitted, now and then, if nobody drives. Calls nothing of the program's. */
+void txnmgr_hand_out(struct ash_txnmgr *m);
 
 /* Takes it out of `done`. Under the lock. */
 void txn_unlist(struct ash_txnmgr *m, struct ash_txn *t);

@@ -29,7 +29,6 @@ static int record_init(void *record, void *mgr)
     struct ash_txn *t = record;
     memset(t, 0, m->record_bytes);
     t->mgr = m;
-    t->run.body = txn_run;
     key_block_use(t, t->key, m->key_own);
     return 0;
 }
@@ -56,9 +55,10 @@ void txnmgr_dispatch_way(struct ash_txnmgr *m)
 
 int txnmgr_dispatch_init(struct ash_txnmgr *m)
 {
-    int status = dispatch_init(&m->dispatch, m->scheduled ? m->exec : NULL);
+    struct dispatch_calls calls = {txn_run, txn_fetch_arg};
+    int status = dispatch_init(&m->dispatch, m->scheduled ? m->exec : NULL, calls);
     if (status != 0)
-        memset(&m->dispatch, 0, sizeof m->dispatch); /* runs everything serially */
+        m->dispatch = (struct dispatch){.calls = calls}; /* runs everything serially */
     txnmgr_dispatch_way(m);
     return status;
 }
@@ -94,7 +94,7 @@ static void fork_release(struct os_fork *self, bool child)
     if (child) {
         m->generation++;
         m->stale |= load_relaxed(&m->drive.driving) != 0 || m->step_count != 0;
-        m->step_count = 0;
+        m->step_count = m->step_done = 0;
         store_relaxed(&m->drive.driving, 0);
         store_relaxed(&m->drive.sleepers, 0);
         m->done_first = NULL;

@@ -92,6 +92,7 @@ static int hook_add(struct ash_txn *t, void (*fn)(struct ash_txn *, void *), voi
         return status;
     e->hook = fn;
     e->arg = arg;
+    t->hooked = true;
     entry_push(t, &e->head, kind);
     return 0;
 }

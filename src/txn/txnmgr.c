@@ -7,10 +7,17 @@
 
 #include <errno.h>
 
-enum { SETTLE_AT_ONCE = 64 }; /* transactions put into `done` while the lock is held */
+enum {
+    SETTLE_AT_ONCE = 64, /* transactions put into `done` while the lock is held */
+    RUN_LEAST = 64,      /* transactions: less is not worth a driver's turn */
+    RUN_ALONE = 256,     /* the same where nobody else runs them meanwhile */
+    HAND_OUT_EVERY = 16, /* submissions */
+};
 
 /* The manager that the calling thread drives; NULL: none. Its bodies, hooks and `store` see it. */
 static ASH_TLS struct ash_txnmgr *driven;
+
+static ASH_TLS unsigned submissions; /* of the calling thread, to managers that are eager */
 
 bool txn_inside(const struct ash_txnmgr *m)
 {
@@ -72,15 +79,17 @@ static bool done_any(struct ash_txnmgr *m)
 
 /* ---- a step ---- */
 
-static void step_run(struct ash_txnmgr *m, unsigned n)
+/* Its bodies, until the first `want` are done: how many of its front are. */
+static unsigned step_run(struct ash_txnmgr *m, unsigned n, unsigned want)
 {
     struct dispatch *d = &m->dispatch;
     size_t done;
-    if (ASH_LIKELY(dispatch_run(d, m->step, n, &done) == 0))
-        return;
+    if (ASH_LIKELY(dispatch_run(d, m->step, n, want, &done) == 0))
+        return (unsigned)done;
     dispatch_force(d, DISPATCH_SERIAL); /* for which no memory is needed */
-    dispatch_run(d, m->step + done, n - done, NULL);
+    dispatch_run(d, m->step + done, n - done, n - done, NULL);
     txnmgr_dispatch_way(m);
+    return n;
 }
 
 /* Undoes all that have committed: nothing has run behind the step's last one. */
@@ -112,11 +121,11 @@ static unsigned step_store(struct ash_txnmgr *m, unsigned n)
     return ASH_LIKELY(status == 0) ? 0 : step_undo(m, n, status < 0 ? status : -EINVAL);
 }
 
-/* What is left to do for each before it is done. */
-static void step_tell(struct ash_txnmgr *m, unsigned n, unsigned unstored)
+/* What is left to do for those from `at` to `end`, before they are done. */
+static void step_tell(struct ash_txnmgr *m, unsigned at, unsigned end, unsigned unstored)
 {
     uint64_t committed = 0, now = 0;
-    for (unsigned i = 0; i < n; i++) {
+    for (unsigned i = at; i < end; i++) {
         struct ash_txn *t = txn_of(m->step[i]);
         committed += t->status == 0;
         if (t->log != NULL)
@@ -131,18 +140,18 @@ static void step_tell(struct ash_txnmgr *m, unsigned n, unsigned unstored)
     }
     counter_add(&m->committed, committed);
     counter_add(&m->unstored, unstored);
-    counter_add(&m->aborted, n - committed - unstored);
+    counter_add(&m->aborted, end - at - committed - unstored);
     counter_add(&m->steps, 1);
     store_relaxed(&m->serial, m->dispatch.count[DISPATCH_SERIAL]);
     store_relaxed(&m->parallel, m->dispatch.count[DISPATCH_PARALLEL]);
 }
 
 /* They are done: those that a thread waits for may be ended at once, others are to be polled. */
-static void step_settle(struct ash_txnmgr *m, unsigned n)
+static void step_settle(struct ash_txnmgr *m, unsigned at, unsigned end)
 {
-    for (unsigned i = 0; i < n;) {
+    for (unsigned i = at; i < end;) {
         os_lock(&m->lock);
-        for (unsigned k = 0; k < SETTLE_AT_ONCE && i < n; k++, i++) {
+        for (unsigned k = 0; k < SETTLE_AT_ONCE && i < end; k++, i++) {
             struct ash_txn *t = txn_of(m->step[i]);
             if (ASH_LIKELY(!t->awaited))
                 list_push(m, t);
@@ -152,41 +161,68 @@ static void step_settle(struct ash_txnmgr *m, unsigned n)
     }
 }
 
-/* Takes the next step from the queue if there is none: how many it has. The driver, as below. */
+/* Adds what is in the queue to the step: how many it has. The driver, as below. */
 static unsigned step_take(struct ash_txnmgr *m)
 {
     if (ASH_UNLIKELY(m->stale)) {
         m->stale = false;
         txnmgr_dispatch_init(m);
     }
-    if (m->step_count == 0)
-        m->step_count = ash_ring_pop(m->queue, (void **)m->step, TXN_STEP);
+    m->step_count +=
+        ash_ring_pop(m->queue, (void **)m->step + m->step_count, TXN_STEP - m->step_count);
     return m->step_count;
 }
 
-/* Begins the next one, if others run it: whether they do. */
-static bool step_begin(struct ash_txnmgr *m)
+/* Hands out what is in the queue, if others run it. */
+static void step_begin(struct ash_txnmgr *m)
 {
-    return step_take(m) != 0 && dispatch_start(&m->dispatch, m->step, m->step_count);
+    bool eager = dispatch_is_parallel(&m->dispatch);
+    if (eager != (load_relaxed(&m->eager) != 0))
+        store_relaxed(&m->eager, eager);
+    if (eager && step_take(m) != m->step_done)
+        dispatch_more(&m->dispatch, m->step, m->step_count);
 }
 
-/* Runs one step to its end: how many it had, 0 if there is none. */
-static unsigned step(struct ash_txnmgr *m)
+void txnmgr_hand_out(struct ash_txnmgr *m)
 {
-    unsigned n = step_take(m);
+    if (++submissions % HAND_OUT_EVERY != 0 || !drive_enter(&m->drive))
+        return;
+    step_begin(m);
+    drive_leave(&m->drive);
+}
+
+/* Of those that are done, as many of the front as may be told so: the end of these. Rule 3. */
+static unsigned step_told(const struct ash_txnmgr *m, unsigned n, unsigned done)
+{
+    unsigned end = m->step_done;
+    if (done == n)
+        return n;
+    while (end < done && !txn_of(m->step[end])->hooked)
+        end++;
+    return end;
+}
+
+/* Runs `want` of a step, at least, or to its end: how many are done that were not before. */
+static unsigned step(struct ash_txnmgr *m, unsigned want)
+{
+    unsigned n = step_take(m), at = m->step_done, end;
     if (n == 0)
         return 0;
     uint32_t generation = m->generation;
+    want = (unsigned)size_max(want, dispatch_is_parallel(&m->dispatch) ? RUN_LEAST : RUN_ALONE);
+    want = m->config.store == NULL && want < n - at ? at + want : n;
     m->outer = driven;
     driven = m;
-    step_run(m, n);
-    step_tell(m, n, m->config.store != NULL ? step_store(m, n) : 0);
+    while ((end = step_told(m, n, step_run(m, n, want))) == at)
+        want = n;
+    step_tell(m, at, end, m->config.store != NULL ? step_store(m, n) : 0);
     driven = m->outer;
     if (ASH_UNLIKELY(m->generation != generation))
         fatal("txns %s: a body, hook or store returned in a forked child", m->name);
-    m->step_count = 0;
-    step_settle(m, n);
-    return n;
+    step_settle(m, at, end);
+    m->step_count = end < n ? n : 0;
+    m->step_done = end < n ? end : 0;
+    return end - at;
 }
 
 /* ---- polling and waiting ---- */
@@ -198,10 +234,8 @@ ASH_API unsigned ash_txn_poll_batch(struct ash_txnmgr *m, struct ash_txn **out, 
     unsigned n = done_take(m, out, max);
     if (n != 0 || !drive_enter(&m->drive))
         return n;
-    if (m->step_count != 0 || !step_begin(m)) {
-        step(m);
-        step_begin(m);
-    }
+    step(m, max);
+    step_begin(m);
     drive_leave(&m->drive);
     return done_take(m, out, max);
 }
@@ -219,7 +253,7 @@ ASH_API unsigned ash_txn_poll_wait(struct ash_txnmgr *m, struct ash_txn **out, u
             return n;
         if (drive_enter(&m->drive)) {
             /* What is in the list now was left by the driver before; only this one adds to it. */
-            while (!done_any(m) && step(m) == 0 && status == 0)
+            while (!done_any(m) && step(m, max) == 0 && status == 0)
                 status = ash_ring_wait(m->queue, os_left(until));
             step_begin(m);
             drive_leave(&m->drive);
@@ -242,7 +276,7 @@ static void wait_for(struct ash_txnmgr *m, const struct ash_txn *t, int64_t unti
         if (drive_enter(&m->drive)) {
             /* It is in the queue, and at most behind one whose push is under way. */
             while (status == 0 && load_relaxed(&t->state) != TXN_DONE)
-                if (step(m) == 0)
+                if (step(m, 1) == 0)
                     status = ash_ring_wait(m->queue, os_left(until));
             drive_leave(&m->drive);
         } else if (os_left(until) != 0) {

@@ -1,7 +1,7 @@
 /*
  * Transactions (ashlar/txn.h) in company: random ones against the serial order, with savepoints, aborts and a store
  * that fails; an executor that the program uses as well, for threads that poll, or that it shuts down; functions
- * that undo; managers that wait for each other.
+ * that undo; managers that wait for each other; hooks beside bodies; and what runs before anyone polls.
  */
 #include "ashlar/layers.h"
 #include "tap.h"
@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int nothing(struct ash_txn *txn, void *arg)
 {
@@ -361,6 +362,99 @@ static void test_managers(unsigned workers, enum ash_txn_way way)
     ash_exec_destroy(e);
 }
 
+/* ---- hooks, and bodies that are under way ---- */
+
+enum { HOOKED = 512 };
+
+static _Atomic(unsigned) inside, met;
+static unsigned hooks, told[HOOKED];
+
+static void hook(struct ash_txn *txn, void *arg)
+{
+    (void)txn;
+    met += inside != 0;
+    told[hooks++] = *(unsigned *)arg;
+}
+
+static int body_hooked(struct ash_txn *txn, void *arg)
+{
+    volatile uint64_t x = 0;
+    inside++;
+    for (uint64_t i = 0; i < 200; i++)
+        x = mix(x, i);
+    if (*(unsigned *)arg % 8 == 0)
+        ash_txn_on_commit(txn, hook, arg);
+    inside--;
+    return 0;
+}
+
+/* Every eighth has one: all of its step have run then, whoever else comes out before that. */
+static void test_hooks_alone(unsigned workers, unsigned most)
+{
+    static unsigned number[HOOKED];
+    struct ash_exec *e = ash_exec_create(workers, NULL);
+    struct ash_txnmgr *m = ash_txnmgr_create(e, ASH_TXNMGR_CONFIG(.way = ASH_TXN_PARALLEL));
+    struct ash_txn *done[64];
+    unsigned submitted = 0, ended = 0, wrong = 0;
+    hooks = 0;
+    met = 0;
+    while (ended < HOOKED) {
+        for (unsigned i = 0; i < 100 && submitted < HOOKED; i++) {
+            struct ash_txn *t = ash_txn_begin(m);
+            uint64_t key = submitted % 37;
+            number[submitted] = submitted;
+            ash_txn_writes(t, &key, 1);
+            wrong += ash_txn_submit(t, body_hooked, &number[submitted++]) != 0;
+        }
+        unsigned n = ash_txn_poll_batch(m, done, most);
+        for (unsigned i = 0; i < n; i++, ended++) {
+            wrong += *(unsigned *)ash_txn_arg(done[i]) != ended || hooks < ended / 8 + 1;
+            ash_txn_end(done[i]);
+        }
+    }
+    for (unsigned i = 0; i < hooks; i++)
+        wrong += told[i] != 8 * i;
+    ok(met == 0, "%u workers: no body runs while a hook does", workers);
+    ok(wrong == 0 && hooks == HOOKED / 8, "hooks in order, each before its transaction comes out, %u at a time", most);
+    ash_txnmgr_destroy(m);
+    ash_exec_destroy(e);
+}
+
+/* ---- before anyone polls ---- */
+
+static _Atomic(unsigned) begun;
+
+static int body_begins(struct ash_txn *txn, void *arg)
+{
+    (void)txn;
+    (void)arg;
+    begun++;
+    return 0;
+}
+
+/* A poll has seen that others are to run them: from then on submissions hand them out. */
+static void test_handed_out(void)
+{
+    struct ash_exec *e = ash_exec_create(1, NULL);
+    struct ash_txnmgr *m = ash_txnmgr_create(e, ASH_TXNMGR_CONFIG(.way = ASH_TXN_PARALLEL, .limit = 512));
+    struct ash_txn *done[512], *t;
+    ash_txn_submit(ash_txn_begin(m), body_begins, NULL);
+    is_int((int)ash_txn_poll_batch(m, done, 512), 1, "one");
+    ash_txn_end(done[0]);
+    while ((t = ash_txn_begin(m)) != NULL)
+        ash_txn_submit(t, body_begins, NULL);
+    for (int i = 0; i < 10000 && begun < 2; i++)
+        usleep(1000);
+    ok(begun >= 2, "the executor runs what was submitted while nobody polls: %u of 512", begun - 1);
+    is_int(ash_txnmgr_destroy(m), -EBUSY, "they are under way");
+    is_int((int)ash_txn_poll_batch(m, done, 512), 512, "and come out all at once");
+    is_int((int)begun, 513, "each was run once");
+    for (int i = 0; i < 512; i++)
+        ash_txn_end(done[i]);
+    is_int(ash_txnmgr_destroy(m), 0, "the end");
+    ash_exec_destroy(e);
+}
+
 int main(void)
 {
     test_serial_order(ASH_TXN_SERIAL, 1, false);
@@ -377,5 +471,8 @@ int main(void)
     test_undo_functions();
     test_managers(0, ASH_TXN_SERIAL);
     test_managers(2, ASH_TXN_PARALLEL);
+    test_hooks_alone(1, 64);
+    test_hooks_alone(3, 5);
+    test_handed_out();
     return tap_done();
 }

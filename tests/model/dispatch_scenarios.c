@@ -83,13 +83,13 @@ static void make(void (*body)(struct dispatch_txn *t), bool shared)
         place[i].index = i;
         place[i].turn = INJECT_TURN;
     }
-    model_require(deque_grow(&place[1].deque) && dispatch_init(&dispatch, &exec) == 0, "no memory");
+    model_require(deque_grow(&place[1].deque), "no memory");
+    model_require(dispatch_init(&dispatch, &exec, (struct dispatch_calls){.body = body}) == 0, "no memory");
     dispatch_force(&dispatch, DISPATCH_PARALLEL);
     for (unsigned i = 0; i < TXNS; i++) {
         txns[i].txn.writes = &keys[shared ? 0 : i];
         txns[i].txn.write_count = 1;
         txns[i].txn.sched.request = txns[i].room;
-        txns[i].txn.body = body;
     }
     model_name(&dispatch.done, "done");
     model_name(&dispatch.waiting, "waiting");
@@ -114,7 +114,7 @@ static void run(unsigned n)
 {
     struct dispatch_txn *list[TXNS] = {&txns[0].txn, &txns[1].txn};
     size_t done = 0;
-    model_require(dispatch_run(&dispatch, list, n, &done) == 0 && done == n, "they have not been run");
+    model_require(dispatch_run(&dispatch, list, n, n, &done) == 0 && done == n, "they have not been run");
     for (unsigned i = 0; i < n; i++)
         model_require(word[i] == 1, "transaction %u was run %u times", i, word[i]);
     word[0] = word[1] = 2; /* all are done */

@@ -21,6 +21,7 @@ struct txn {
     struct sched_request request[MOST];
     uint64_t writes[MOST], reads[MOST];
     uint64_t number;
+    bool ran;
 };
 
 static struct txn *txn_of(struct sched_txn *t)
@@ -151,8 +152,12 @@ static void apply(const struct txn *t, uint64_t *v)
 
 static void body(struct dispatch_txn *t)
 {
-    apply((struct txn *)(void *)t, values);
+    struct txn *x = (struct txn *)(void *)t;
+    apply(x, values);
+    x->ran = true;
 }
+
+static const struct dispatch_calls calls = {.body = body};
 
 /* `count` transactions on `keys` keys, with their serial result in `expected`. */
 static void draw_batch(unsigned count, unsigned keys, unsigned most)
@@ -169,7 +174,6 @@ static void draw_batch(unsigned count, unsigned keys, unsigned most)
         }
         t->head.writes = t->writes;
         t->head.reads = t->reads;
-        t->head.body = body;
         t->head.sched.request = t->request;
         heads[i] = &t->head;
         apply(t, expected);
@@ -247,7 +251,7 @@ static void test_dispatch(unsigned workers, enum dispatch_way way, unsigned seed
     struct dispatch d;
     struct ash_exec *e = ash_exec_create(workers, NULL);
     unsigned wrong = 0;
-    is_int(dispatch_init(&d, e), 0, "a dispatcher");
+    is_int(dispatch_init(&d, e, calls), 0, "a dispatcher");
     dispatch_force(&d, way);
     for (unsigned seed = 1; seed <= seeds; seed++) {
         size_t done;
@@ -255,11 +259,50 @@ static void test_dispatch(unsigned workers, enum dispatch_way way, unsigned seed
         unsigned keys = seed % 4 == 0 ? 2 : seed % 4 == 1 ? 16 : seed % 4 == 2 ? 200 : KEYS_MOST;
         draw_batch(BATCH, keys, 4);
         d.batch_size = 1 + seed % DISPATCH_BATCH;
-        wrong += dispatch_run(&d, heads, BATCH, &done) != 0 || done != BATCH || !as_expected(keys);
+        wrong += dispatch_run(&d, heads, BATCH, BATCH, &done) != 0 || done != BATCH || !as_expected(keys);
         sched_check(&d.sched);
     }
     ok(wrong == 0, "%u workers, way %d: %u batches of %d have the serial result", workers, (int)way, seeds, BATCH);
     ok(way == DISPATCH_WAYS || (d.count[way] == (uint64_t)seeds * BATCH && d.sched.keys == 0), "all of them that way");
+    dispatch_fini(&d);
+    ash_exec_destroy(e);
+}
+
+/*
+ * The same as lists that grow while they are run, a part at a time: what is said to be done is, and has had its effect,
+ * while others may be under way.
+ */
+static void test_lists(unsigned workers, enum dispatch_way way, unsigned seeds)
+{
+    struct dispatch d;
+    struct ash_exec *e = ash_exec_create(workers, NULL);
+    unsigned wrong = 0, early = 0;
+    dispatch_init(&d, e, calls);
+    dispatch_force(&d, way);
+    for (unsigned seed = 1; seed <= seeds; seed++) {
+        state = seed * 0x9e3779b97f4a7c15u;
+        unsigned keys = seed % 3 == 0 ? 16 : seed % 3 == 1 ? 200 : KEYS_MOST;
+        draw_batch(BATCH, keys, 4);
+        size_t n = 0, done = 0, checked = 0;
+        while (n < BATCH || done < n) {
+            n = size_min(n + draw() % 300, BATCH);
+            if (draw() % 2 != 0)
+                dispatch_more(&d, heads, n);
+            size_t want = done + draw() % (n - done + 1);
+            wrong += dispatch_run(&d, heads, n, want, &done) != 0 || done < want || done > n;
+            for (; checked < done; checked++)
+                wrong += !txns[checked].ran;
+            early += done > want;
+            if (done == n && n < BATCH) { /* the list is over: what follows is a new one */
+                wrong += dispatch_run(&d, heads + n, BATCH - n, BATCH - n, &done) != 0 || done != BATCH - n;
+                break;
+            }
+        }
+        wrong += !as_expected(keys) || d.sched.keys != 0 || d.in_flight != 0;
+        sched_check(&d.sched);
+    }
+    ok(wrong == 0, "%u workers, way %d: %u lists that grow have the serial result", workers, (int)way, seeds);
+    ok(way != DISPATCH_PARALLEL || early > 0, "more may be done than was asked for");
     dispatch_fini(&d);
     ash_exec_destroy(e);
 }
@@ -278,19 +321,25 @@ static void test_deciding(void)
 {
     struct dispatch d;
     struct ash_exec *e = ash_exec_create(2, NULL);
-    dispatch_init(&d, e);
+    dispatch_init(&d, e, (struct dispatch_calls){.body = long_body});
     state = 1;
     draw_writers(2, 2, false);
-    for (unsigned i = 0; i < BATCH; i++)
-        heads[i]->body = long_body;
     for (int i = 0; i < 30; i++)
-        dispatch_run(&d, heads, BATCH, NULL);
+        dispatch_run(&d, heads, BATCH, BATCH, NULL);
     ok(d.trials > 0, "two hot keys: the other way was tried, %d times", (int)d.trials);
     is_int((int)d.count[DISPATCH_PARALLEL], 0, "and what was seen of the conflicts was enough");
     dispatch_fini(&d);
-    is_int(dispatch_init(&d, NULL), 0, "without an executor");
+    /* Lists far shorter than a trial: it goes on from one to the next. */
+    dispatch_init(&d, e, (struct dispatch_calls){.body = long_body});
+    draw_writers(KEYS_MOST, 1, false);
+    for (int i = 0; i < 30 * BATCH / 64; i++)
+        dispatch_run(&d, heads + i % (BATCH / 64) * 64, 64, 64, NULL);
+    ok(d.trials > 0 && d.count[DISPATCH_PARALLEL] >= 256, "lists of 64: the other way was tried, %d times",
+       (int)d.trials);
+    dispatch_fini(&d);
+    is_int(dispatch_init(&d, NULL, calls), 0, "without an executor");
     draw_batch(BATCH, 16, 3);
-    is_int(dispatch_run(&d, heads, BATCH, NULL), 0, "everything is run");
+    is_int(dispatch_run(&d, heads, BATCH, BATCH, NULL), 0, "everything is run");
     ok(as_expected(16), "in order");
     dispatch_fini(&d);
     ash_exec_destroy(e);
@@ -309,16 +358,16 @@ static void test_memory(void)
 {
     struct dispatch d;
     struct ash_exec *e = ash_exec_create(1, NULL);
-    dispatch_init(&d, e);
+    dispatch_init(&d, e, calls);
     dispatch_force(&d, DISPATCH_PARALLEL);
     state = 5;
     draw_batch(BATCH, KEYS_MOST, 4);
     d.batch_size = 8;
     for (int i = 0; i < 20; i++)
-        dispatch_run(&d, heads, BATCH, NULL);
+        dispatch_run(&d, heads, BATCH, BATCH, NULL);
     uint64_t before = allocations();
     for (int i = 0; i < 50; i++)
-        dispatch_run(&d, heads, BATCH, NULL);
+        dispatch_run(&d, heads, BATCH, BATCH, NULL);
     uint64_t more = allocations() - before;
     ok(more <= 2, "200,000 transactions more: %d allocations", (int)more);
     dispatch_fini(&d);
@@ -336,19 +385,19 @@ static void test_no_memory(void)
         size_t limit, used, done = 0, again = 0;
         state = room + 1;
         draw_writers(KEYS_MOST, 6, true);
-        if (dispatch_init(&d, e) != 0)
+        if (dispatch_init(&d, e, calls) != 0)
             abort();
         dispatch_force(&d, DISPATCH_PARALLEL);
         d.batch_size = 1;
         ash_trim();
         ash_limit_get(&limit, &used);
         ash_limit_set(used + room * 65536);
-        int status = dispatch_run(&d, heads, BATCH, &done);
+        int status = dispatch_run(&d, heads, BATCH, BATCH, &done);
         ash_limit_set(0);
         short_of += status == -ENOMEM;
         wrong += (status == 0) != (done == BATCH) || (status != 0 && status != -ENOMEM);
         if (done < BATCH)
-            wrong += dispatch_run(&d, heads + done, BATCH - done, &again) != 0 || done + again != BATCH;
+            wrong += dispatch_run(&d, heads + done, BATCH - done, BATCH - done, &again) != 0 || done + again != BATCH;
         wrong += !as_expected(KEYS_MOST);
         sched_check(&d.sched);
         dispatch_fini(&d);
@@ -410,8 +459,11 @@ int main(void)
     for (unsigned workers = 1; workers <= 4; workers *= 2) {
         test_dispatch(workers, DISPATCH_PARALLEL, 40);
         test_dispatch(workers, DISPATCH_WAYS, 20);
+        test_lists(workers, DISPATCH_PARALLEL, 20);
+        test_lists(workers, DISPATCH_WAYS, 20);
     }
     test_dispatch(2, DISPATCH_SERIAL, 8);
+    test_lists(2, DISPATCH_SERIAL, 8);
     test_deciding();
     test_memory();
     test_no_memory();
