@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-enum { SCENARIOS = 128 };
+enum { SCENARIOS = 256 };
 
 static const struct scenario *const tables[] = {
     mem_scenarios,   reserve_scenarios, remote_scenarios,  heap_scenarios,   ring_scenarios,
@@ -121,7 +121,9 @@ static void scenarios_gather(const struct scenario *table, char **names, bool fu
         bool wanted = names[0] == NULL && (full || !table->full_only);
         for (char **name = names; *name != NULL; name++)
             wanted |= strcmp(*name, table->name) == 0;
-        if (wanted && scenario_count < SCENARIOS)
+        if (wanted && scenario_count == SCENARIOS)
+            abort();
+        if (wanted)
             scenarios[scenario_count++] = table;
     }
 }

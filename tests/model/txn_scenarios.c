@@ -199,6 +199,17 @@ static void pop_2(void)
     uninject();
 }
 
+static void pop_1(void)
+{
+    model_require(uninject(), "nothing is there");
+}
+
+/* What it finds may be gone, but it comes to an end. */
+static void look(void)
+{
+    (void)inject_has(&inject);
+}
+
 /* A round later the cell is used again. */
 static void inject_round(void)
 {
@@ -206,6 +217,12 @@ static void inject_round(void)
     uninject();
     inject_one(2);
     uninject();
+}
+
+static void setup_injected(void)
+{
+    setup_inject();
+    inject_one(0);
 }
 
 static void check_inject(void)
@@ -396,6 +413,11 @@ const struct scenario txn_scenarios[] = {
      .invariant = "a cell is used in the next round while another comes in",
      .setup = setup_inject,
      .thread = {inject_round, inject_1},
+     .check = check_inject},
+    {.name = "inject-look",
+     .invariant = "one looks for tasks while the last is taken out: it goes on from where that was",
+     .setup = setup_injected,
+     .thread = {pop_1, look},
      .check = check_inject},
     {.name = "park",
      .invariant = "a worker goes to sleep while a task comes: it runs it",
