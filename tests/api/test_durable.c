@@ -268,7 +268,7 @@ static void checkpoint(struct shard *s)
     need(ash_wal_truncate(s->wal, lsn - sizeof s->now - 64) == 0, "truncate"); /* in front of the balances */
     struct ash_wal_stats st;
     ash_wal_stats(s->wal, &st);
-    witness->truncated += st.removed > 0;
+    witness->truncated += st.removed + st.recycled > 0;
     s->records = 0;
 }
 
