@@ -192,17 +192,21 @@ for program in redis-server python3; do
         continue
     fi
     case $program in
-    redis-server) set -- --port 0 --unixsocket "$scratch/socket" --save "" ;;
-    python3) set -- -c 'import time, json; kept = [json.loads("[1, 2, {}]") for i in range(20000)]; time.sleep(100)' ;;
+    redis-server) set -- --port 0 --unixsocket "$scratch/ready" --save "" ;;
+    python3) set -- -c 'import sys, time, json
+kept = [json.loads("[1, 2, {}]") for i in range(20000)]
+open(sys.argv[1], "w").close()
+time.sleep(100)' "$scratch/ready" ;;
     esac
+    rm -f "$scratch/ready"
     ASHLAR_STATS=json:$scratch/own ASHLAR_STATS_SIGNAL=USR2 LD_PRELOAD=$LIBASHLAR $program "$@" >/dev/null 2>&1 &
     pid=$!
-    sleep 2
+    until [ -e "$scratch/ready" ]; do sleep 0.1; done
+    sleep 1
     "$ashlar" stats --json "$pid" >"$scratch/theirs"
     ok $? "$program is read"
     kill -USR2 $pid
-    until [ -s "$scratch/own" ]; do sleep 0.1; done
-    sleep 0.2
+    until [ -s "$scratch/own" ] && [ "$(tail -n 1 "$scratch/own")" = "}" ]; do sleep 0.1; done
     # A server's clock allocates now and then.
     [ $program = redis-server ] || cmp -s "$scratch/own" "$scratch/theirs"
     ok $? "$program: its own figures"
