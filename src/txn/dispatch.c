@@ -121,7 +121,7 @@ static void batch_run(void *arg)
     while (!cas_release(&d->done, &newest, b));
     if (ASH_LIKELY(newest != asleep(d)))
         return;
-    add_release(&d->event, 1); /* `done` is as it was left; pairs with batches_wait */
+    add_relaxed(&d->event, 1); /* batches_take's exchange comes behind that of `done` in any case */
     os_wake(&d->event, 1);     /* by now the dispatcher may be gone: the futex is an address */
 }
 
@@ -190,7 +190,7 @@ static void batches_wait(struct dispatch *d)
     uint32_t event = load_relaxed(&d->event);
     if (!cas_strong_relaxed(&d->done, &none, asleep(d)))
         return;
-    while (load_acquire(&d->event) == event) /* pairs with batch_run */
+    while (load_relaxed(&d->event) == event) /* see batch_run */
         os_wait(&d->event, event, -1);
 }
 

@@ -9,6 +9,7 @@
  *  3. A thread that waits (join, drain, for) runs tasks meanwhile. From outside it takes the place
  *     of a guest for that, a worker without a thread; without a free place it waits only. It sleeps
  *     on what it waits for, not in `parking`.
+ *     A dispatcher (txn/dispatch) borrows such a place for as long as it has batches under way.
  *  4. Nothing is left when as many tasks have been run as were spawned: each thread counts both,
  *     and `inject.tail` those from outside. All `run` are read first, then all `spawned`. Whoever
  *     reads a task's `run` has acquired its spawning and that of its children, so if the sums are
@@ -63,7 +64,7 @@ struct worker {
     unsigned turn;         /* owner: tasks until `inject` is looked at first */
     unsigned depth;        /* owner: tasks that it is in */
     bool lent;             /* owner: to a dispatcher, see exec_place_borrow */
-    struct worker *outer;  /* owner: the place its thread has besides, as before it came here */
+    struct worker *outer;  /* owner: that its thread was in before it came here */
     /* atomic: owner counts, anyone reads; `run` publishes what the tasks wrote, and spawned */
     ASH_LINE_ALIGNED _Atomic(uint64_t) run;
     _Atomic(uint64_t) spawned, stolen, injected, parked, canceled; /* atomic: owner counts */

@@ -74,6 +74,7 @@ static const struct survivor {
     {"fn_compile", "&f->state", FAULT_SPLIT, false, "only in a forked child are there two of a job", NULL},
     {"fn_compile", "&f->state", FAULT_NO_RETRY, false, "the same", NULL},
     {"fn_own", "&f->state", FAULT_NO_RELEASE, true, "who gets a function publishes nothing", NULL},
+    {"batch_run", "&d->event", FAULT_SPLIT, false, "one at a time: the dispatcher sleeps once for each", NULL},
     {"place_get", "&place->taken", FAULT_NO_RELEASE, true, "who takes a place publishes nothing", NULL},
     {"exec_stop", "&e->stopping", FAULT_NO_RELEASE, true, "it publishes nothing but itself", NULL},
     {"worker_search", "&e->stopping", FAULT_NO_ACQUIRE, true, "the same, from the other side", NULL},
