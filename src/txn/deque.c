@@ -51,7 +51,7 @@ bool deque_grow(struct deque *d)
     return true;
 }
 
-ASH_INLINE enum deque_answer steal(struct deque *d, void (*fn)(void *), struct task *out)
+enum deque_answer deque_steal(struct deque *d, struct task *out)
 {
     uint64_t t = load_acquire(&d->top);    /* steal 2: what was before the taking of t - 1 */
     fence_seq_cst();                       /* steal 3: rule 4 */
@@ -59,20 +59,8 @@ ASH_INLINE enum deque_answer steal(struct deque *d, void (*fn)(void *), struct t
     if ((int64_t)(b - t) <= 0)
         return DEQUE_EMPTY;
     cell_read(load_acquire(&d->array), t, out); /* steal 6-7: pairs with deque_grow */
-    if (fn != NULL && out->fn != fn)
-        return load_relaxed(&d->top) == t ? DEQUE_EMPTY : DEQUE_LOST;
     /* steal 8-9. release: the cell is read; pairs with push 3 */
     return cas_strong_release(&d->top, &t, t + 1) ? DEQUE_TASK : DEQUE_LOST;
-}
-
-enum deque_answer deque_steal(struct deque *d, struct task *out)
-{
-    return steal(d, NULL, out);
-}
-
-enum deque_answer deque_steal_of(struct deque *d, void (*fn)(void *), struct task *out)
-{
-    return steal(d, fn, out);
 }
 
 void deque_clear(struct deque *d)

@@ -45,8 +45,11 @@ struct ash_group;
 struct task {
     void (*fn)(void *arg);
     void *arg;
-    struct ash_group *group; /* NULL: none */
+    struct ash_group *group; /* NULL: none, or TASK_KEPT */
 };
+
+/* Of no group, and run even where tasks are dropped. */
+#define TASK_KEPT ((struct ash_group *)1)
 
 /* Words that publish nothing: `bottom` does. */
 struct task_cell {
@@ -79,9 +82,6 @@ ASH_COLD bool deque_grow(struct deque *d);
 
 /* Any thread. */
 enum deque_answer deque_steal(struct deque *d, struct task *out);
-
-/* The same, of the task at that end only if it is one of `fn`; else DEQUE_EMPTY. */
-enum deque_answer deque_steal_of(struct deque *d, void (*fn)(void *arg), struct task *out);
 
 /* Whether tasks are there: a moment old, but after a fence_seq_cst not older than that. */
 ASH_INLINE bool deque_has(struct deque *d)

@@ -40,7 +40,6 @@ int dispatch_init(struct dispatch *d, struct ash_exec *exec, struct dispatch_cal
     memset(d, 0, sizeof *d);
     d->exec = exec;
     d->calls = calls;
-    group_keep(&d->group);
     d->batch_size = 1;
     d->slice = SLICE_SERIAL;
     d->until_trial = 1;
@@ -95,6 +94,16 @@ ASH_INLINE void txn_fetch(const struct dispatch_txn *t)
     __builtin_prefetch((const char *)t + align_up(sizeof *t, ASH_CACHE_LINE));
 }
 
+/* In `done`: there is nothing, and the dispatcher waits for `event` to change. */
+static struct batch *asleep(struct dispatch *d)
+{
+    return (struct batch *)(void *)d;
+}
+
+/*
+ * A task of the executor. Once the batch is in `done` it touches the dispatcher no more, which may
+ * end then; unless that is asleep, and waits for this.
+ */
 static void batch_run(void *arg)
 {
     struct batch *b = arg;
@@ -106,21 +115,14 @@ static void batch_run(void *arg)
             d->calls.fetch(b->txn[i + 1]);
         d->calls.body(b->txn[i]);
     }
-    b->next = load_relaxed(&d->done);
-    while (!cas_release(&d->done, &b->next, b)) /* what the bodies wrote; pairs with batches_take */
-        ;
-}
-
-/* A task of the executor. The dispatcher is there until its group is joined. */
-static void batch_run_elsewhere(void *arg)
-{
-    struct dispatch *d = ((struct batch *)arg)->dispatch;
-    batch_run(arg);
-    fence_seq_cst(); /* it is in `done`; pairs with batches_wait */
-    if (load_relaxed(&d->waiting) != 0) {
-        add_release(&d->event, 1); /* pairs with batches_wait */
-        os_wake(&d->event, 1);
-    }
+    struct batch *newest = load_relaxed(&d->done);
+    do /* release: what the bodies wrote; pairs with batches_take */
+        b->next = newest != asleep(d) ? newest : NULL;
+    while (!cas_release(&d->done, &newest, b));
+    if (ASH_LIKELY(newest != asleep(d)))
+        return;
+    add_relaxed(&d->event, 1); /* batches_take's exchange comes behind that of `done` in any case */
+    os_wake(&d->event, 1);     /* by now the dispatcher may be gone: the futex is an address */
 }
 
 static void batch_flush(struct dispatch *d)
@@ -128,7 +130,8 @@ static void batch_flush(struct dispatch *d)
     struct batch *b = d->open;
     d->open = NULL;
     d->outstanding++;
-    if (ASH_UNLIKELY(ash_exec_spawn_in(d->exec, &d->group, batch_run_elsewhere, b) != 0)) {
+    const struct task task = {batch_run, b, TASK_KEPT};
+    if (ASH_UNLIKELY(exec_spawn_at(d->place, &task) != 0)) {
         b->next = d->refused;
         d->refused = b;
     }
@@ -183,12 +186,12 @@ static void batches_wait(struct dispatch *d)
             return;
         relax();
     }
-    uint32_t event = load_acquire(&d->event); /* pairs with batch_run_elsewhere */
-    store_relaxed(&d->waiting, 1);
-    fence_seq_cst(); /* it says so; pairs with batch_run_elsewhere */
-    if (load_relaxed(&d->done) == NULL)
+    struct batch *none = NULL;
+    uint32_t event = load_relaxed(&d->event);
+    if (!cas_strong_relaxed(&d->done, &none, asleep(d)))
+        return;
+    while (load_relaxed(&d->event) == event) /* see batch_run */
         os_wait(&d->event, event, -1);
-    store_relaxed(&d->waiting, 0);
 }
 
 /* ---- the two ways ---- */
@@ -254,10 +257,10 @@ static bool run_refused(struct dispatch *d)
 
 /*
  * Until the first `until` are done; false when there is no memory for another one, and none is in
- * flight. It owns the place `w` of the executor; NULL: it only hands out.
+ * flight.
  */
-static bool run_parallel(struct dispatch *d, struct worker *w, struct dispatch_txn *const *txns,
-                         size_t n, size_t until)
+static bool run_parallel(struct dispatch *d, struct dispatch_txn *const *txns, size_t n,
+                         size_t until)
 {
     unsigned workers = d->exec->workers, enough = 2 * workers + AHEAD;
     for (;;) {
@@ -266,7 +269,7 @@ static bool run_parallel(struct dispatch *d, struct worker *w, struct dispatch_t
             return true;
         if (d->in_flight == 0)
             return false;
-        if (run_refused(d) || (w != NULL && exec_help_with(w, batch_run_elsewhere)))
+        if (run_refused(d) || exec_help_with(d->place, batch_run))
             continue;
         if (d->open != NULL)
             batch_flush(d);
@@ -394,6 +397,15 @@ static void slice_end(struct dispatch *d)
         slice_begin(d, DISPATCH_SERIAL, DISPATCH_TRY, SLICE_LOOK);
 }
 
+/* What was done of a slice. */
+static void slice_add(struct dispatch *d, uint64_t ns, uint64_t count)
+{
+    d->slice_ns += ns;
+    d->slice_count += count;
+    if (d->slice_count >= d->slice)
+        slice_end(d);
+}
+
 /* ---- the list ---- */
 
 /* So few that others would come too late for them: they fill no more than so many batches. */
@@ -404,54 +416,66 @@ static bool is_short(const struct dispatch *d, size_t n, unsigned batches)
 }
 
 /* Some of them, in the present way; false when there is no memory. */
-static bool run_some(struct dispatch *d, struct worker *w, struct dispatch_txn *const *txns,
-                     size_t n, size_t want)
+static bool run_some(struct dispatch *d, struct dispatch_txn *const *txns, size_t n, size_t want)
 {
     size_t until = size_min(want, d->ended + (d->slice - d->slice_count));
-    if (d->in_flight == 0 && (d->way == DISPATCH_SERIAL || w == NULL)) {
+    if (d->in_flight == 0 && (d->way == DISPATCH_SERIAL || d->place == NULL)) {
         run_serial(d, txns, until);
         return true;
     }
     /* Before a change of the way what has a place is run to its end. */
     if (d->way == DISPATCH_SERIAL)
         n = d->given;
-    return run_parallel(d, w, txns, n, size_min(until, n));
+    return run_parallel(d, txns, n, size_min(until, n));
+}
+
+/* It has a place while batches are handed out, until the list is over: whether it has. */
+static bool place_have(struct dispatch *d)
+{
+    if (d->place == NULL && dispatch_is_parallel(d))
+        d->place = exec_place_borrow(d->exec);
+    return d->place != NULL;
 }
 
 static void list_end(struct dispatch *d)
 {
-    if (d->count[DISPATCH_PARALLEL] != 0)
-        group_settle(&d->group);
     d->given = d->ended = 0;
+    if (d->place != NULL)
+        exec_place_return(d->place);
+    d->place = NULL;
+}
+
+/* The first `want`, timed: false when there is no memory. */
+static bool run_timed(struct dispatch *d, struct dispatch_txn *const *txns, size_t n, size_t want)
+{
+    bool memory = true, entered = false;
+    for (uint64_t now = os_clock_ns(), before; memory && d->ended < want;) {
+        uint64_t count = d->count[d->way];
+        bool placed = place_have(d);
+        bool parallel = d->in_flight != 0 || (placed && d->way == DISPATCH_PARALLEL);
+        if (placed && !entered)
+            exec_place_enter(d->place);
+        entered = placed;
+        memory = run_some(d, txns, n, want);
+        before = now;
+        now = os_clock_ns();
+        if (parallel == (d->way == DISPATCH_PARALLEL))
+            slice_add(d, now - before, d->count[d->way] - count);
+    }
+    if (entered)
+        exec_place_leave(d->place);
+    return memory;
 }
 
 int dispatch_run(struct dispatch *d, struct dispatch_txn *const *txns, size_t n, size_t want,
                  size_t *done)
 {
-    struct worker *w = NULL;
-    bool memory = true, entered = false;
     if (d->probing && d->ended < want && n - d->ended >= SLICE_LEAST && !is_short(d, n, 2))
         trial_begin(d, txns, n);
     if (d->ended < want && d->in_flight == 0 &&
         (d->way == DISPATCH_SERIAL ? want - d->ended < SLICE_LEAST : is_short(d, n, 2)))
         run_serial(d, txns, want); /* not worth the clock */
-    uint64_t now = d->ended < want ? os_clock_ns() : 0;
-    while (memory && d->ended < want) {
-        uint64_t before = now, count = d->count[d->way];
-        if (w == NULL && (d->in_flight != 0 || dispatch_is_parallel(d)))
-            entered = exec_guest_enter(d->exec, &w);
-        bool parallel = d->in_flight != 0 || (w != NULL && d->way == DISPATCH_PARALLEL);
-        memory = run_some(d, w, txns, n, want);
-        now = os_clock_ns();
-        if (parallel != (d->way == DISPATCH_PARALLEL))
-            continue;
-        d->slice_ns += now - before;
-        d->slice_count += d->count[d->way] - count;
-        if (d->slice_count >= d->slice)
-            slice_end(d);
-    }
-    if (entered)
-        exec_guest_leave(w);
+    bool memory = d->ended >= want || run_timed(d, txns, n, want);
     if (done != NULL)
         *done = d->ended;
     if (d->ended == n || !memory)
@@ -461,13 +485,9 @@ int dispatch_run(struct dispatch *d, struct dispatch_txn *const *txns, size_t n,
 
 void dispatch_more(struct dispatch *d, struct dispatch_txn *const *txns, size_t n)
 {
-    struct worker *w = NULL;
-    if (!dispatch_is_parallel(d) || is_short(d, n, 1))
+    if (!dispatch_is_parallel(d) || is_short(d, n, 1) || !place_have(d))
         return;
-    uint64_t begin = os_clock_ns();
-    bool entered = exec_guest_enter(d->exec, &w);
+    uint64_t begin = os_clock_ns(), count = d->count[DISPATCH_PARALLEL];
     feed(d, txns, n, 2 * d->exec->workers + AHEAD);
-    if (entered)
-        exec_guest_leave(w);
-    d->slice_ns += os_clock_ns() - begin;
+    slice_add(d, os_clock_ns() - begin, d->count[DISPATCH_PARALLEL] - count);
 }

@@ -29,6 +29,11 @@
  *     front are done that it was asked for, and the executor's threads go on with the others while
  *     the program ends these; dispatch_more hands out what was added to the list while the program
  *     adds more, and calls no body. What is timed is the time of the calling thread in both.
+ *  6. It runs its own batches only, not those of another dispatcher either, whose bodies may wait
+ *     for its transactions. So it must get at each that nobody has begun, whatever the executor's
+ *     threads wait for: batches are spawned at a place that is the dispatcher's while the list is
+ *     under way, and no other task comes to lie there. Without one (8 others have them) it is
+ *     SERIAL.
  *
  * Deciding: slices of SLICE_.. transactions are timed as they run, in as many calls as that takes.
  * From SERIAL, a trial of PARALLEL is made when bodies take BODY_LEAST at least, and of the first
@@ -85,20 +90,20 @@ enum dispatch_phase {
     DISPATCH_TRY   /* the way is tried: the other one was kept */
 };
 
-/* One thread at a time calls; `done`, `waiting` and `event` are shared with who runs batches. */
+/* One thread at a time calls; `done` and `event` are shared with who runs batches. */
 struct dispatch {
     struct sched sched;
     struct ash_exec *exec;
+    struct worker *place; /* the executor's, from the list's first batch to its end; or NULL */
     struct dispatch_calls calls; /* const */
     struct batch *open;          /* being filled; NULL: none */
     struct batch *free;          /* of the scheduler's arena */
-    struct batch *refused;  /* the executor had no room for them: run by the next dispatch_run */
-    unsigned batches;       /* that there are: one more than transactions that have a place */
-    struct ash_group group; /* batches that were handed out, and still touch this */
-    unsigned in_flight;     /* transactions that have a place */
-    unsigned outstanding;   /* batches that were handed out and are not back */
-    unsigned batch_size;    /* transactions that fill a batch */
-    unsigned batch_fill;    /* that do now: fewer, where few are left */
+    struct batch *refused; /* the place had no memory for them: run by the next dispatch_run */
+    unsigned batches;      /* that there are: one more than transactions that have a place */
+    unsigned in_flight;    /* transactions that have a place */
+    unsigned outstanding;  /* batches that were handed out and are not back */
+    unsigned batch_size;   /* transactions that fill a batch */
+    unsigned batch_fill;   /* that do now: fewer, where few are left */
     /* The list: the first `given` have or had a place, the first `ended` are done. */
     size_t given, ended;
     /* What was measured. */
@@ -113,10 +118,9 @@ struct dispatch {
     unsigned trial_again;                  /* slices from a trial that fails to the next */
     uint64_t count[DISPATCH_WAYS];         /* transactions */
     uint64_t trials, changes;
-    /* atomic: batches that were run; publishes what their bodies wrote */
+    /* atomic: batches that were run, or that the dispatcher sleeps; publishes what bodies wrote */
     ASH_LINE_ALIGNED _Atomic(struct batch *) done;
-    _Atomic(uint32_t) waiting; /* atomic: the dispatcher may sleep */
-    _Atomic(uint32_t) event;   /* atomic: changes before it is woken */
+    _Atomic(uint32_t) event; /* atomic: changes before it is woken */
 };
 
 /* 0 or -ENOMEM. `exec` may be NULL: then everything is SERIAL. */

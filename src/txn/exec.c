@@ -31,18 +31,31 @@ static int spawn_inside(struct worker *w, const struct task *task)
     return -ENOMEM;
 }
 
+static int spawn_tell(struct ash_exec *e, int status)
+{
+    if (ASH_LIKELY(status == 0)) {
+        park_tell(&e->parking);
+        exec_tell_alone(e);
+    }
+    return status;
+}
+
 int exec_spawn(struct ash_exec *e, const struct task *task)
 {
     int status = 0;
     if (ASH_UNLIKELY(load_relaxed(&e->running) == 0) && (status = exec_restart(e)) != 0)
         return status;
     struct worker *w = exec_worker(e);
-    status = w != NULL ? spawn_inside(w, task) : spawn_outside(e, task);
-    if (ASH_LIKELY(status == 0)) {
-        park_tell(&e->parking);
-        exec_tell_alone(e);
-    }
-    return status;
+    bool inside = w != NULL && !w->lent;
+    return spawn_tell(e, inside ? spawn_inside(w, task) : spawn_outside(e, task));
+}
+
+int exec_spawn_at(struct worker *w, const struct task *task)
+{
+    int status = 0;
+    if (ASH_UNLIKELY(load_relaxed(&w->exec->running) == 0) && (status = exec_restart(w->exec)) != 0)
+        return status;
+    return spawn_tell(w->exec, spawn_inside(w, task));
 }
 
 /* ---- running ---- */
@@ -59,7 +72,8 @@ void group_done(struct group *g, bool canceled)
 
 static void task_run(struct worker *w, const struct task *task)
 {
-    bool canceled = load_relaxed(&w->exec->canceling) != 0 && !group_is_kept(task->group);
+    bool kept = task->group == TASK_KEPT,
+         canceled = !kept && load_relaxed(&w->exec->canceling) != 0;
     if (ASH_LIKELY(!canceled)) {
         w->depth++;
         task->fn(task->arg);
@@ -67,7 +81,7 @@ static void task_run(struct worker *w, const struct task *task)
     } else {
         counter_add(&w->canceled, 1);
     }
-    if (task->group != NULL)
+    if (task->group != NULL && !kept)
         group_done((struct group *)(void *)task->group, canceled);
     /* release: what it wrote, and counted in `spawned`; pairs with exec_is_quiet */
     store_release(&w->run, load_relaxed(&w->run) + 1);
@@ -94,11 +108,8 @@ static bool find_own(struct worker *w, struct task *task)
     return deque_take(&w->deque, task);
 }
 
-/*
- * From a random other on, once round; again while a steal was lost to another thief. A task of
- * `fn`; NULL: any.
- */
-ASH_INLINE bool find_stolen_of(struct worker *w, void (*fn)(void *), struct task *task)
+/* From a random other on, once round; again while a steal was lost to another thief. */
+static bool find_stolen(struct worker *w, struct task *task)
 {
     struct ash_exec *e = w->exec;
     unsigned all = e->workers + EXEC_GUESTS;
@@ -111,8 +122,7 @@ ASH_INLINE bool find_stolen_of(struct worker *w, void (*fn)(void *), struct task
             struct worker *victim = &e->worker[at];
             if (victim == w || !deque_has(&victim->deque))
                 continue;
-            enum deque_answer answer = fn == NULL ? deque_steal(&victim->deque, task)
-                                                  : deque_steal_of(&victim->deque, fn, task);
+            enum deque_answer answer = deque_steal(&victim->deque, task);
             if (answer == DEQUE_TASK) {
                 counter_add(&w->stolen, 1);
                 return true;
@@ -121,11 +131,6 @@ ASH_INLINE bool find_stolen_of(struct worker *w, void (*fn)(void *), struct task
         }
     } while (lost);
     return false;
-}
-
-static bool find_stolen(struct worker *w, struct task *task)
-{
-    return find_stolen_of(w, NULL, task);
 }
 
 bool exec_look(struct ash_exec *e)
@@ -148,8 +153,7 @@ bool exec_help(struct worker *w)
 bool exec_help_with(struct worker *w, void (*fn)(void *))
 {
     struct task task;
-    bool own = deque_newest_is(&w->deque, fn) && deque_take(&w->deque, &task);
-    if (!own && !find_stolen_of(w, fn, &task))
+    if (!deque_newest_is(&w->deque, fn) || !deque_take(&w->deque, &task))
         return false;
     task_run(w, &task);
     return true;
@@ -215,27 +219,61 @@ void exec_stop(struct ash_exec *e)
 
 /* ---- guests ---- */
 
-bool exec_guest_enter(struct ash_exec *e, struct worker **w)
+static struct worker *place_get(struct ash_exec *e)
 {
-    *w = exec_worker(e);
-    for (unsigned i = 0; *w == NULL && i < EXEC_GUESTS; i++) {
+    for (unsigned i = 0; i < EXEC_GUESTS; i++) {
         struct worker *place = &e->worker[e->workers + i];
-        uint32_t taken = 0; /* acquire: the place as it was left; pairs with exec_guest_leave */
-        if (load_relaxed(&place->taken) == 0 && cas_strong_acq_rel(&place->taken, &taken, 1)) {
-            place->outer = exec_self;
-            exec_self = *w = place;
-            return true;
-        }
+        uint32_t taken = 0; /* acquire: the place as it was left; pairs with place_put */
+        if (load_relaxed(&place->taken) == 0 && cas_strong_acq_rel(&place->taken, &taken, 1))
+            return place;
     }
-    return false;
+    return NULL;
 }
 
 /* Tasks may stay behind, where others find them: who drains is to look. */
-void exec_guest_leave(struct worker *w)
+static void place_put(struct worker *w)
 {
-    struct ash_exec *e = w->exec;
+    store_release(&w->taken, 0); /* pairs with place_get */
+    exec_tell_quiet(w->exec);
+}
+
+void exec_place_enter(struct worker *w)
+{
+    w->outer = exec_self;
+    exec_self = w;
+}
+
+void exec_place_leave(struct worker *w)
+{
     exec_self = w->outer;
     w->outer = NULL;
-    store_release(&w->taken, 0); /* pairs with exec_guest_enter */
-    exec_tell_quiet(e);
+}
+
+bool exec_guest_enter(struct ash_exec *e, struct worker **w)
+{
+    *w = exec_worker(e);
+    if (*w != NULL || (*w = place_get(e)) == NULL)
+        return false;
+    exec_place_enter(*w);
+    return true;
+}
+
+void exec_guest_leave(struct worker *w)
+{
+    exec_place_leave(w);
+    place_put(w);
+}
+
+struct worker *exec_place_borrow(struct ash_exec *e)
+{
+    struct worker *w = place_get(e);
+    if (w != NULL)
+        w->lent = true;
+    return w;
+}
+
+void exec_place_return(struct worker *w)
+{
+    w->lent = false;
+    place_put(w);
 }

@@ -9,6 +9,7 @@
  *  3. A thread that waits (join, drain, for) runs tasks meanwhile. From outside it takes the place
  *     of a guest for that, a worker without a thread; without a free place it waits only. It sleeps
  *     on what it waits for, not in `parking`.
+ *     A dispatcher (txn/dispatch) borrows such a place for as long as it has batches under way.
  *  4. Nothing is left when as many tasks have been run as were spawned: each thread counts both,
  *     and `inject.tail` those from outside. All `run` are read first, then all `spawned`. Whoever
  *     reads a task's `run` has acquired its spawning and that of its children, so if the sums are
@@ -38,9 +39,8 @@
 /* The model has fewer: each is more to be searched. */
 #ifndef EXEC_GUESTS
 #define EXEC_GUESTS        8
-#define EXEC_SEARCH_ROUNDS 512  /* looks at all queues before parking: as long as a wake takes */
-#define EXEC_HELP_ROUNDS   64   /* and before one who waits sleeps */
-#define EXEC_SETTLE_ROUNDS 2000 /* looks at a group before one who cannot help sleeps */
+#define EXEC_SEARCH_ROUNDS 512 /* looks at all queues before parking: as long as a wake takes */
+#define EXEC_HELP_ROUNDS   64  /* and before one who waits sleeps */
 #endif
 
 enum { INJECT_TURN = 64 };
@@ -49,11 +49,10 @@ enum { INJECT_TURN = 64 };
 struct group {
     /* atomic: tasks that have not run, and GROUP_AWAITED; what they wrote is published by it */
     _Atomic(uint32_t) pending;
-    _Atomic(uint32_t) canceled;   /* atomic: tasks that were dropped, or GROUP_KEPT */
+    _Atomic(uint32_t) canceled;   /* atomic: tasks that were dropped */
     _Atomic(uint32_t) generation; /* atomic: of the executor at the first spawn */
 };
 #define GROUP_AWAITED ((uint32_t)1 << 31)
-#define GROUP_KEPT    ((uint32_t)1 << 31) /* none of its tasks is ever dropped */
 
 struct worker {
     struct deque deque;
@@ -64,7 +63,8 @@ struct worker {
     uint32_t random;       /* owner */
     unsigned turn;         /* owner: tasks until `inject` is looked at first */
     unsigned depth;        /* owner: tasks that it is in */
-    struct worker *outer;  /* owner: of a guest, the place it has in another executor */
+    bool lent;             /* owner: to a dispatcher, see exec_place_borrow */
+    struct worker *outer;  /* owner: that its thread was in before it came here */
     /* atomic: owner counts, anyone reads; `run` publishes what the tasks wrote, and spawned */
     ASH_LINE_ALIGNED _Atomic(uint64_t) run;
     _Atomic(uint64_t) spawned, stolen, injected, parked, canceled; /* atomic: owner counts */
@@ -117,24 +117,10 @@ ASH_INLINE struct worker *exec_inside(const struct ash_exec *e)
 /* A task of the group is done, or will never be. */
 void group_done(struct group *g, bool canceled);
 
-/* One whose tasks are run even where others are dropped. Before its first task. */
-ASH_INLINE void group_keep(struct ash_group *group)
-{
-    store_relaxed(&((struct group *)(void *)group)->canceled, GROUP_KEPT);
-}
-
-ASH_INLINE bool group_is_kept(struct ash_group *group)
-{
-    return group != NULL && load_relaxed(&((struct group *)(void *)group)->canceled) == GROUP_KEPT;
-}
-
-/* Waits for the tasks of a kept group that others run, and runs none meanwhile. */
-void group_settle(struct ash_group *group);
-
 /* Runs one task if there is any. */
 bool exec_help(struct worker *w);
 
-/* The same, only one of `fn`, and none from outside: for who must not be kept by any other. */
+/* The same, only the newest of the place's own, if it is one of `fn`. */
 bool exec_help_with(struct worker *w, void (*fn)(void *arg));
 
 /* A worker's life until the executor stops. */
@@ -165,5 +151,17 @@ ASH_COLD int exec_restart(struct ash_exec *e);
  */
 bool exec_guest_enter(struct ash_exec *e, struct worker **w);
 void exec_guest_leave(struct worker *w);
+
+/*
+ * A guest's place for who spawns tasks that nobody else's shall come to lie upon, so that all of
+ * them that nobody has begun are its newest ones; NULL: there is none free. It is no thread's: one
+ * at a time may spawn at it, and enter it to run what it has. Tasks that are spawned by those come
+ * in as if from outside.
+ */
+struct worker *exec_place_borrow(struct ash_exec *e);
+void exec_place_return(struct worker *w);
+void exec_place_enter(struct worker *w);
+void exec_place_leave(struct worker *w);
+int exec_spawn_at(struct worker *w, const struct task *task);
 
 #endif

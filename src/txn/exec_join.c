@@ -1,7 +1,6 @@
 /*
  * Waiting for tasks: groups, loops that are divided, and for all there are.
  */
-#include "base/relax.h"
 #include "os/os_wait.h"
 #include "txn/exec.h"
 
@@ -71,19 +70,6 @@ static void group_wait_alone(struct ash_exec *e, struct worker *w, struct group 
     if (!over && (w == NULL || !exec_look(e)))
         os_wait(&e->quiet, quiet, w == NULL ? PLACE_AGAIN : -1);
     sub_relaxed(&e->drainers, 1);
-}
-
-void group_settle(struct ash_group *group)
-{
-    struct group *g = group_of(group);
-    unsigned spins = 0;
-    /* acquire: what the tasks wrote; pairs with group_done */
-    while ((load_acquire(&g->pending) & ~GROUP_AWAITED) != 0)
-        if (spins++ < EXEC_SETTLE_ROUNDS)
-            relax();
-        else
-            group_wait(g, -1);
-    store_relaxed(&g->pending, 0);
 }
 
 ASH_API int ash_exec_join(struct ash_exec *e, struct ash_group *group)

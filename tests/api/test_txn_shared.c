@@ -7,6 +7,7 @@
 #include "tap.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -362,6 +363,117 @@ static void test_managers(unsigned workers, enum ash_txn_way way)
     ash_exec_destroy(e);
 }
 
+/* Bodies of `upper` use `lower`, which another thread uses as well; their answers are counted. */
+static _Atomic(unsigned) went_well, below_over;
+
+static int use_lower(struct ash_txn *txn, void *arg)
+{
+    uint64_t key = (uint64_t)(uintptr_t)arg;
+    struct ash_txn *t = ash_txn_begin_wait(lower, -1);
+    (void)txn;
+    int status = t == NULL ? -errno : ash_txn_writes(t, &key, 1);
+    if (status == 0)
+        status = ash_txn_submit(t, nothing, NULL);
+    if (status == 0)
+        status = ash_txn_wait(t, -1);
+    went_well += status == 0;
+    ash_txn_end(t);
+    return status;
+}
+
+static void *below(void *arg)
+{
+    struct ash_txn *done[64];
+    (void)arg;
+    while (below_over == 0) {
+        for (uint64_t key = 0; key < 100; key++) {
+            struct ash_txn *t = ash_txn_begin(lower);
+            if (t != NULL && (ash_txn_writes(t, &key, 1) != 0 || ash_txn_submit(t, nothing, NULL) != 0))
+                ash_txn_end(t);
+        }
+        unsigned n = ash_txn_poll_batch(lower, done, 64);
+        for (unsigned i = 0; i < n; i++)
+            ash_txn_end(done[i]);
+    }
+    return NULL;
+}
+
+static void test_managers_meet(unsigned workers)
+{
+    enum { MANY = 3000 };
+    struct ash_exec *e = ash_exec_create(workers, NULL);
+    struct ash_txn *done[64];
+    pthread_t thread;
+    unsigned wrong = 0;
+    went_well = below_over = 0;
+    upper = ash_txnmgr_create(e, ASH_TXNMGR_CONFIG(.name = "upper", .way = ASH_TXN_PARALLEL));
+    lower = ash_txnmgr_create(e, ASH_TXNMGR_CONFIG(.name = "lower", .way = ASH_TXN_PARALLEL, .limit = 16384));
+    pthread_create(&thread, NULL, below, NULL);
+    for (uintptr_t submitted = 0, ended = 0; ended < MANY;) {
+        for (unsigned i = 0; i < 64 && submitted < MANY; i++, submitted++) {
+            struct ash_txn *t = ash_txn_begin(upper);
+            uint64_t key = submitted % 300;
+            wrong += ash_txn_writes(t, &key, 1) != 0 || ash_txn_submit(t, use_lower, (void *)submitted) != 0;
+        }
+        unsigned n = ash_txn_poll_wait(upper, done, 64, -1);
+        for (unsigned i = 0; i < n; i++, ended++)
+            ash_txn_end(done[i]);
+    }
+    below_over = 1;
+    pthread_join(thread, NULL);
+    ok(wrong == 0 && went_well == MANY, "%u workers for two managers: who drives one is in no body of the other",
+       workers);
+    while (ash_txn_poll_batch(lower, done, 1) != 0)
+        ash_txn_end(done[0]);
+    ok(ash_txnmgr_destroy(upper) == 0 && ash_txnmgr_destroy(lower) == 0, "the end");
+    ash_exec_destroy(e);
+}
+
+/* All workers wait for the last one, and bodies spawn tasks, which nobody takes: who drives gets at all batches. */
+static void task_counts(void *arg)
+{
+    (void)arg;
+    __atomic_add_fetch(&ran, 1, __ATOMIC_RELAXED);
+}
+
+static int body_spawns(struct ash_txn *txn, void *exec)
+{
+    (void)txn;
+    return ash_exec_spawn(exec, task_counts, NULL);
+}
+
+static void task_waits(void *txn)
+{
+    if (ash_txn_wait(txn, -1) == 0)
+        ash_txn_end(txn);
+}
+
+static void test_tasks_wait(unsigned workers)
+{
+    enum { MANY = 400 };
+    struct ash_exec *e = ash_exec_create(workers, NULL);
+    struct ash_txnmgr *m = ash_txnmgr_create(e, ASH_TXNMGR_CONFIG(.way = ASH_TXN_PARALLEL));
+    struct ash_txn *t[MANY];
+    int wrong = 0;
+    ran = 0;
+    for (unsigned i = 0; i < MANY; i++) {
+        uint64_t key = i % 50;
+        t[i] = ash_txn_begin(m);
+        wrong += ash_txn_writes(t[i], &key, 1) != 0 || ash_txn_submit(t[i], body_spawns, e) != 0;
+        if (i < workers)
+            wrong += ash_exec_spawn(e, task_waits, t[i]) != 0;
+    }
+    for (unsigned i = workers; i < MANY; i++) {
+        wrong += ash_txn_wait(t[i], -1) != 0 || ash_txn_status(t[i]) != 0;
+        ash_txn_end(t[i]);
+    }
+    ash_exec_drain(e);
+    ok(wrong == 0, "%u workers wait for transactions: those are run all the same", workers);
+    is_int((int)ran, MANY, "and what their bodies have spawned");
+    is_int(ash_txnmgr_destroy(m), 0, "the end");
+    ash_exec_destroy(e);
+}
+
 /* ---- hooks, and bodies that are under way ---- */
 
 enum { HOOKED = 512 };
@@ -471,6 +583,10 @@ int main(void)
     test_undo_functions();
     test_managers(0, ASH_TXN_SERIAL);
     test_managers(2, ASH_TXN_PARALLEL);
+    test_managers_meet(1);
+    test_managers_meet(3);
+    test_tasks_wait(1);
+    test_tasks_wait(4);
     test_hooks_alone(1, 64);
     test_hooks_alone(3, 5);
     test_handed_out();

@@ -92,9 +92,7 @@ static void make(void (*body)(struct dispatch_txn *t), bool shared)
         txns[i].txn.sched.request = txns[i].room;
     }
     model_name(&dispatch.done, "done");
-    model_name(&dispatch.waiting, "waiting");
     model_name(&dispatch.event, "event");
-    model_name(&dispatch.group.ash_pending, "pending");
     model_name(&exec.parking.searching, "searching");
 }
 
@@ -147,7 +145,6 @@ static void check_done(void)
 {
     model_require(dispatch.in_flight == 0 && dispatch.outstanding == 0, "%u are in flight", dispatch.in_flight);
     model_require(load_relaxed(&dispatch.done) == NULL, "a batch was left");
-    model_require(load_relaxed(&dispatch.waiting) == 0, "the dispatcher is said to sleep");
     model_require(load_relaxed(&place[1].taken) == 0, "the dispatcher is in its place still");
 }
 
