@@ -359,22 +359,24 @@ static void falls_back(int got, enum ash_reset_mode want, const char *what)
 }
 
 /*
- * An image of some MiB, of which each use writes so many of 100 pages, one in three of them wherever it falls, so that
- * pages turn cold: the number of restores that were wrong.
+ * An image of which each use writes so many of 100 pages, one in three of them wherever it falls, so that pages turn
+ * cold; now few, now many: the number of restores that were wrong.
  */
-static int wrong_restores(enum ash_reset_mode mode, unsigned percent)
+static int wrong_restores(enum ash_reset_mode mode, size_t each, int cycles)
 {
+    static const unsigned percents[] = {1, 61, 1, 9, 17, 25};
     struct world w;
-    world_open(&w, 40000, mode, 0);
+    world_open(&w, each, mode, 0);
     struct ash_heap_stats before = stats(w.heap);
-    size_t pages = w.span / 4096, written = pages * percent / 100;
+    size_t pages = w.span / 4096;
     int wrong = 0;
-    for (int cycle = 1; cycle <= 150; cycle++) {
+    for (int cycle = 0; cycle < cycles * 6; cycle++) {
+        size_t written = pages * percents[cycle / cycles] / 100;
         for (size_t i = 0; i < written; i++) {
             size_t page = i % 3 == 0 ? draw(&w.seed) % pages : i * 31 % pages;
             w.p[0][page * 4096 + 8]++; /* the content of a block, or a gap */
         }
-        wrong += ash_heap_restore(w.heap) != 0 || (cycle % 10 == 0 && !is_back(&w, &before));
+        wrong += ash_heap_restore(w.heap) != 0 || (cycle % 10 == 9 && !is_back(&w, &before));
     }
     wrong += stats(w.heap).fallbacks != before.fallbacks;
     world_close(&w);
@@ -383,17 +385,61 @@ static int wrong_restores(enum ash_reset_mode mode, unsigned percent)
 
 static void test_shares(void)
 {
-    for (int mode = ASH_RESET_AUTO; mode <= ASH_RESET_SCAN_UFFD; mode++)
-        for (unsigned percent = 1; percent <= 90; percent += percent < 20 ? 8 : 36)
-            ok(wrong_restores((enum ash_reset_mode)mode, percent) == 0, "%s: uses that write %u of 100 pages",
-               mode_name[mode], percent);
+    is_int(wrong_restores(ASH_RESET_AUTO, 6000, 150), 0, "AUTO: uses that write few or many of the pages");
+    is_int(wrong_restores(ASH_RESET_COPY, 6000, 20), 0, "COPY");
+    is_int(wrong_restores(ASH_RESET_SCAN, 14000, 150), 0, "SCAN");
+    is_int(wrong_restores(ASH_RESET_SCAN_UFFD, 14000, 150), 0, "SCAN_UFFD");
+    is_int(wrong_restores(ASH_RESET_DROP, 6000, 20), 0, "DROP");
     pid_t child = fork();
     if (child == 0) {
         if (refuse(SYS_process_madvise, EINVAL))
             _exit(SKIPPED);
-        _exit(wrong_restores(ASH_RESET_SCAN, 5) + wrong_restores(ASH_RESET_SCAN_UFFD, 5) != 0);
+        _exit(wrong_restores(ASH_RESET_SCAN, 14000, 70) + wrong_restores(ASH_RESET_SCAN_UFFD, 14000, 70) != 0);
     }
     falls_back(status_of(child), 0, "the same where stretches are dropped one by one");
+}
+
+/* AUTO comes back to a scan that serves no more, by the time that it tries again. */
+static void test_tried_again(void)
+{
+    enum { EVERY = 1 << 15 }; /* restores from one trial to the next */
+    struct world w;
+    world_open(&w, 8000, ASH_RESET_AUTO, 0);
+    struct ash_heap_stats before = stats(w.heap);
+    for (int cycle = 0; cycle < EVERY; cycle++) {
+        w.p[7][0]++;
+        ash_heap_restore(w.heap);
+    }
+    enum ash_reset_mode mode = stats(w.heap).mode;
+    pid_t child = mode == ASH_RESET_SCAN_UFFD ? fork() : -1;
+    if (child == 0) {
+        int bad = 0;
+        if (refuse(SYS_userfaultfd, EPERM))
+            _exit(SKIPPED);
+        for (int cycle = 0; cycle < 100; cycle++) {
+            w.p[7][0]++;
+            bad += ash_heap_restore(w.heap) != 0 || !is_back(&w, &before);
+        }
+        _exit(bad + stats(w.heap).mode);
+    }
+    falls_back(child > 0 ? status_of(child) : SKIPPED, ASH_RESET_COPY, "a scan that has failed is not tried again");
+    world_close(&w);
+}
+
+/* Files may be no larger than a page, those in memory too: another one would be a signal. */
+static void test_small_files(void)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        struct rlimit limit = {4096, RLIM_INFINITY};
+        struct world w;
+        setrlimit(RLIMIT_FSIZE, &limit);
+        world_open(&w, 3000, ASH_RESET_SCAN_UFFD, 0);
+        struct ash_heap_stats before = stats(w.heap);
+        pollute(&w, 50);
+        _exit(ash_heap_restore(w.heap) != 0 || !is_back(&w, &before) ? 50 : (int)before.mode);
+    }
+    is_int(status_of(child), ASH_RESET_COPY, "a limit for the size of files: COPY serves");
 }
 
 static void test_fallbacks(void)
@@ -404,6 +450,7 @@ static void test_fallbacks(void)
     falls_back(mode_without(SYS_ioctl, ENOTTY, ASH_RESET_AUTO, 30000, 0), ASH_RESET_DROP, "DROP above it");
     falls_back(mode_without(SYS_memfd_create, ENOSYS, ASH_RESET_DROP, 3000, 0), ASH_RESET_COPY, "no files: COPY for DROP");
     falls_back(mode_without(SYS_ioctl, 0, ASH_RESET_SCAN, 3000, 0), ASH_RESET_COPY, "a scan that finds nothing");
+    falls_back(mode_without(SYS_madvise, 0, ASH_RESET_DROP, 3000, 0), ASH_RESET_COPY, "pages that are dropped in vain");
     falls_back(mode_without(SYS_openat, EACCES, ASH_RESET_SCAN_UFFD, 3000, 0), ASH_RESET_COPY, "no /proc");
     falls_back(mode_without(SYS_ioctl, EINTR, ASH_RESET_SCAN, 3000, 1), ASH_RESET_COPY, "a scan that fails later");
     falls_back(mode_without(SYS_ioctl, EINTR, ASH_RESET_SCAN_UFFD, 3000, 1), ASH_RESET_COPY, "likewise SCAN_UFFD");
@@ -469,7 +516,7 @@ int main(int argc, char **argv)
     test_compact(100, 20000, 20000);
     for (int mode = ASH_RESET_AUTO; mode <= ASH_RESET_DROP; mode++) {
         int drop = mode == ASH_RESET_DROP;
-        test_cycles((enum ash_reset_mode)mode, 300, 0, drop ? cycles / 2 : cycles * 9 / 8);
+        test_cycles((enum ash_reset_mode)mode, 300, 0, drop ? cycles / 4 : cycles * 9 / 8);
         test_cycles((enum ash_reset_mode)mode, 8000, 0, 500);
         test_cycles((enum ash_reset_mode)mode, 1000, ASH_HEAP_VERIFY, 500);
         test_growth((enum ash_reset_mode)mode);
@@ -478,6 +525,8 @@ int main(int argc, char **argv)
     test_rounds();
     test_fallbacks();
     test_shares();
+    test_tried_again();
+    test_small_files();
     test_no_memory();
     test_mismatch();
     return tap_done();
