@@ -19,7 +19,7 @@ static unsigned char *range;
 /* Pages of a kind, found `room` stretches at a time; below 0: what the system answers instead. */
 static long count(enum os_page_kind kind, size_t room)
 {
-    struct os_page_range found[PAGES];
+    struct os_page_range found[PAGES] = {{0}}; /* for tools that do not know this system call */
     uintptr_t from = (uintptr_t)range, end = from + PAGES * page;
     long bytes = 0;
     while (from < end) {
