@@ -36,8 +36,10 @@
  *   not see those, COPY puts them back too. Nor may the guest remap, protect or advise it. Locked
  *   memory (mlock, mlockall) is copied where pages cannot be dropped. A child of fork opens its
  *   own descriptors at its first restore; where it may not, after setuid, without /proc or under a
- *   filter of system calls, it copies. A heap does not count for ash_limit_set; its own limit
- *   holds. A heap with an image is up to four mappings for vm.max_map_count.
+ *   filter of system calls, it copies. An image is a file in memory; where files may not be as
+ *   large (RLIMIT_FSIZE) it is ordinary memory, and is copied. A heap does not count for
+ *   ash_limit_set; its own limit holds. A heap with an image is up to four mappings for
+ *   vm.max_map_count.
  */
 #ifndef ASHLAR_HEAP_H
 #define ASHLAR_HEAP_H

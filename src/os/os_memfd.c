@@ -4,11 +4,22 @@
 #include "os/os_syscall.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 enum { CLOSE_ON_EXEC = 1 }; /* MFD_CLOEXEC */
 
+/* A write beyond the process's limit for files, which it has for these as well, is a signal. */
+static bool is_file_allowed(size_t n)
+{
+    uint64_t limit[2];
+    long status = os_syscall6(SYS_prlimit64, 0, RLIMIT_FSIZE, 0, (long)limit, 0, 0);
+    return status < 0 || limit[0] >= n;
+}
+
 int os_memfd_create(const void *from, size_t n)
 {
+    if (!is_file_allowed(n))
+        return -EFBIG;
     int fd = (int)os_syscall3(SYS_memfd_create, "ashlar image", CLOSE_ON_EXEC, 0);
     if (fd < 0)
         return fd;

@@ -112,6 +112,10 @@ static long scan(struct scan_arg *arg)
     return fd < 0 ? fd : os_syscall3(SYS_ioctl, fd, IOCTL_SCAN, arg);
 }
 
+/*
+ * A page of a file that was protected before it was mapped looks like one that is swapped. So cold
+ * pages must be present: what else is protected has no memory.
+ */
 long os_pages_scan(uintptr_t *from, uintptr_t end, enum os_page_kind kind,
                    struct os_page_range *out, size_t room)
 {
@@ -121,8 +125,8 @@ long os_pages_scan(uintptr_t *from, uintptr_t end, enum os_page_kind kind,
         [OS_PAGES_COPIED] = {0, PAGE_FILE, PAGE_FILE, PAGE_PRESENT | PAGE_SWAPPED, PAGE_PRESENT},
         [OS_PAGES_WRITTEN] = {SCAN_CHECK_WATCHED, 0, PAGE_WRITTEN, 0, PAGE_WRITTEN},
         [OS_PAGES_TAKEN] = {SCAN_PROTECT | SCAN_CHECK_WATCHED, 0, PAGE_WRITTEN, 0, PAGE_WRITTEN},
-        [OS_PAGES_COLD] = {SCAN_CHECK_WATCHED, PAGE_FILE | PAGE_WRITTEN, PAGE_FILE | PAGE_WRITTEN,
-                           PAGE_PRESENT | PAGE_SWAPPED, PAGE_PRESENT},
+        [OS_PAGES_COLD] = {SCAN_CHECK_WATCHED, PAGE_FILE | PAGE_WRITTEN,
+                           PAGE_FILE | PAGE_WRITTEN | PAGE_PRESENT, 0, PAGE_PRESENT},
     };
     struct scan_arg arg = {
         .size = sizeof arg,

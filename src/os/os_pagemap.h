@@ -22,7 +22,7 @@ enum os_page_kind {
     OS_PAGES_COPIED,  /* of a private mapping of a file: no longer the file's */
     OS_PAGES_WRITTEN, /* under os_pages_watch: written since they were protected */
     OS_PAGES_TAKEN,   /* the same, and the scan protects those that it finds */
-    OS_PAGES_COLD,    /* of both: copied, but not written since */
+    OS_PAGES_COLD,    /* of both: in memory, copied, but not written since */
 };
 
 /*

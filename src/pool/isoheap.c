@@ -178,7 +178,7 @@ ASH_API int ash_heap_snapshot(struct ash_heap *h, enum ash_reset_mode mode)
 {
     if ((unsigned)mode > ASH_RESET_DROP)
         return -EINVAL;
-    if (h->snapshot.at != NULL && snapshot_drop(&h->snapshot) < 0)
+    if (h->snapshot.range.at != NULL && snapshot_drop(&h->snapshot) < 0)
         return -ENOMEM;
     iso_settle(h->iso);
     size_t page = os_page_size();
@@ -196,7 +196,7 @@ ASH_API int ash_heap_snapshot(struct ash_heap *h, enum ash_reset_mode mode)
  */
 static void wipe_growth(struct ash_heap *h)
 {
-    struct snapshot *s = &h->snapshot;
+    const struct sift *s = &h->snapshot.range;
     size_t page = os_page_size();
     h->iso->high = (uint32_t)size_min(h->iso->high, h->limit / ISO_GRANULE);
     wipe((unsigned char *)align_down((uintptr_t)iso_low(h->iso), page), s->at);
@@ -217,7 +217,7 @@ ASH_COLD static void put_right(struct ash_heap *h)
 
 ASH_API int ash_heap_restore(struct ash_heap *h)
 {
-    if (h->snapshot.at == NULL)
+    if (h->snapshot.range.at == NULL)
         return -EINVAL;
     isoview_update(h);
     wipe_growth(h);
@@ -230,26 +230,28 @@ ASH_API int ash_heap_restore(struct ash_heap *h)
 
 ASH_API int ash_heap_verify(struct ash_heap *h)
 {
-    return h->snapshot.at == NULL ? -EINVAL : differences(h);
+    return h->snapshot.range.at == NULL ? -EINVAL : differences(h);
 }
 
 /* The range of the image becomes zero, the image is forgotten. */
 static void wipe_image(struct ash_heap *h)
 {
     struct snapshot *s = &h->snapshot;
+    unsigned char *at = s->range.at;
+    size_t n = s->range.bytes;
     if (!s->overlaid)
-        wipe(s->at, s->at + s->bytes);
-    else if (os_commit(s->at, s->bytes) == 0)
-        os_huge_pages(s->at, s->bytes, false);
+        wipe(at, at + n);
+    else if (os_commit(at, n) == 0)
+        os_huge_pages(at, n, false);
     else
-        memset(s->at, 0, s->bytes);
+        memset(at, 0, n);
     snapshot_abandon(s);
     h->image_bytes = 0;
 }
 
 ASH_API void ash_heap_reset(struct ash_heap *h)
 {
-    if (h->snapshot.at != NULL) {
+    if (h->snapshot.range.at != NULL) {
         wipe_growth(h);
         wipe_image(h);
     } else {
@@ -266,10 +268,9 @@ ASH_API int ash_heap_trim(struct ash_heap *h)
     int status = ash_heap_restore(h);
     if (status < 0)
         return status;
-    struct snapshot *s = &h->snapshot;
-    unsigned char *end = h->region + h->region_bytes;
-    os_purge(s->at + s->bytes, (size_t)(end - (s->at + s->bytes)));
-    os_purge(h->region, (size_t)(s->at - h->region));
-    snapshot_trim(s);
+    unsigned char *from = h->snapshot.range.at, *to = from + h->snapshot.range.bytes;
+    os_purge(to, (size_t)(h->region + h->region_bytes - to));
+    os_purge(h->region, (size_t)(from - h->region));
+    snapshot_trim(&h->snapshot);
     return 0;
 }

@@ -105,7 +105,7 @@ ASH_API int ash_heap_stats(const struct ash_heap *h, struct ash_heap_stats *out)
         .used_bytes = (uint64_t)(iso_high(i) - iso_low(i)),
         .image_bytes = h->image_bytes,
         .limit_bytes = h->limit,
-        .dirty_pages = h->snapshot.dirty_pages,
+        .dirty_pages = h->snapshot.range.pages,
         .restores = load_relaxed(&h->seen.restores),
         .mode = h->snapshot.mode,
         .fallbacks = h->snapshot.fallbacks,
@@ -145,7 +145,7 @@ void isoview_update(struct ash_heap *h)
     store_relaxed(&h->seen.live_bytes, (uint64_t)h->iso->live * ISO_GRANULE);
     store_relaxed(&h->seen.used_bytes, (uint64_t)(iso_high(h->iso) - iso_low(h->iso)));
     store_relaxed(&h->seen.image_bytes, h->image_bytes);
-    store_relaxed(&h->seen.dirty_pages, h->snapshot.dirty_pages);
+    store_relaxed(&h->seen.dirty_pages, h->snapshot.range.pages);
     store_relaxed(&h->seen.fallbacks, h->snapshot.fallbacks);
 }
 

@@ -58,7 +58,7 @@ is "$(awk '$2 == "thread_boot" || $2 == "os_signal_handle" { print $1 }' "$scrat
 # is full, in a write of statistics or a message.
 is "$(grep -rhoE --exclude=os_dir.c '\bSYS_[a-z_0-9]+' "$top_srcdir/src" "$top_srcdir/preload" | sort -u | tr '\n' ' ')" \
     "SYS_close SYS_fcntl SYS_futex SYS_getcwd SYS_getpid SYS_getrandom SYS_ioctl SYS_madvise SYS_memfd_create SYS_mmap \
-SYS_mprotect SYS_mremap SYS_munmap SYS_openat SYS_ppoll SYS_process_madvise SYS_process_vm_readv SYS_read SYS_rt_sigpending SYS_rt_sigprocmask SYS_rt_sigtimedwait \
+SYS_mprotect SYS_mremap SYS_munmap SYS_openat SYS_ppoll SYS_prlimit64 SYS_process_madvise SYS_process_vm_readv SYS_read SYS_rt_sigpending SYS_rt_sigprocmask SYS_rt_sigtimedwait \
 SYS_sched_yield SYS_userfaultfd SYS_write " "the system calls are these"
 is "$(awk '$2 == "os_wait" || $2 == "os_wake" { print $1 }' "$scratch/needs" | tr '\n' ' ')" "" \
     "nothing of malloc's family waits for a futex"
