@@ -54,7 +54,6 @@
  *   records that were never synced may be there as well: apply what is not applied yet.
  *   Replay and check of a log that is truncated meanwhile may find a file gone or written anew, and
  *   say -ENOENT or -EBADMSG.
- *   Logs of the first format, whose files had no fixed size, are read, and go on in this one.
  *   A forked child cannot use its parent's log: all calls answer -EPERM there, but for
  *   ash_wal_close.
  *   The lock is flock(2)'s; on file systems that have none for directories, opening fails.

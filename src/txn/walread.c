@@ -190,7 +190,7 @@ static int walk_list(struct walk *w, int dir, const struct wal_list *list)
     for (unsigned i = 0; i < list->count && status == 0; i++) {
         uint64_t begin = list->begin[i];
         bool any = i + 1 < list->count && read_head(&next, dir, list, i + 1);
-        bool gap = any && !wal_head_follows(&next, begin);
+        bool gap = any && next.before != begin;
         status = wal_load(&s, dir, list, i, !any || gap); /* to where the next one truly begins */
         if (status == -EBADMSG)
             return damaged(w, begin, 0);
