@@ -80,6 +80,31 @@ static int see(void *user, uint64_t lsn, const void *data, size_t len)
 
 /* ---- room ---- */
 
+/* What a new log of the usual size begins with, and what follows. */
+static void test_young(void)
+{
+    const char *path = wal_path("young");
+    char last[512];
+    struct stat st;
+    struct ash_wal *w = wal_reopen(path, NULL);
+    wal_last(path, last);
+    ok(stat(last, &st) == 0 && st.st_size == 1 << 20, "a new log begins with 1 MiB");
+    is_int(ash_wal_prepare(w), 0, "room for more");
+    ok(status_of(path, "0.spare", &st) == 0 && st.st_size == 2 << 20, "is twice as large");
+    unsigned n = 0;
+    for (off_t size = 2 << 20; size <= 16 << 20; size *= 2) {
+        for (uint64_t segments = stats(w).segments; stats(w).segments == segments;)
+            fill(w, n++, 1);
+        wal_last(path, last);
+        ok(stat(last, &st) == 0 && st.st_size == size, "then %d MiB", (int)(size >> 20));
+    }
+    ash_wal_prepare(w);
+    ok(status_of(path, "0.spare", &st) == 0 && st.st_size == 16 << 20, "and no more than that");
+    is_int(ash_wal_truncate(w, ash_wal_synced(w)), 0, "the small ones");
+    ok(!is_there(path, "1.spare"), "are not used again");
+    ash_wal_close(w);
+}
+
 static void test_ahead(void)
 {
     const char *path = wal_path("ahead");
@@ -376,6 +401,7 @@ int main(void)
     test_prepare();
     wal_remove(wal_dir);
     wal_in_memory();
+    test_young();
     test_again();
     test_stale();
     test_no_space();
