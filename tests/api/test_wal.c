@@ -205,6 +205,7 @@ static void test_lock_in_child(void)
     pthread_create(&thread, NULL, vfork_and_wait, &said[1]);
     (void)!read(said[0], &byte, 1);
     ash_wal_close(w);
+    w = NULL;
     is_int(ash_wal_open(path, NULL, &w), 0, "closed, it can be opened while a child of vfork has its copies");
     (void)!write(gate[1], "x", 1);
     pthread_join(thread, NULL);
