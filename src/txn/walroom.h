@@ -15,9 +15,9 @@
  *  4. What is in a spare does not matter (rule 2 of txn/walfile.h): one that a crash has left is
  *     taken by its size.
  *  5. One thread at a time calls these functions: whoever has made `busy` of struct ash_wal true.
- *  6. What is filled goes to the device at once, and the sync that makes it a spare is a step of its
- *     own, later: it finds nothing to write but the file's size and places. (All in one step took
- *     15 ms of 16 MiB.)
+ *  6. What is filled goes to the device at once, and the sync that makes it a spare is a step of
+ *     its own, later: it finds nothing to write but the file's size and places. (All in one step
+ *     took 11 ms of 16 MiB.)
  *  7. A new log begins with a file of 1 MiB, and each is at most twice the size of the last, up to
  *     `segment_bytes`: who makes a log does not wait for the full size.
  *
@@ -44,7 +44,7 @@ struct wal_room {
     int fd;            /* of new.tmp, or -1 */
     size_t at;         /* so many bytes of it are zeroes */
     bool refused;      /* the last try to fill one failed */
-    int failed; /* why names could not be synced: which there are is not known, and the log fails */
+    int failed;        /* why names could not be synced: the log fails with that */
 };
 
 /* Looks for spares, and removes what is none. */
