@@ -22,9 +22,10 @@
  *
  * A segment's file has its full size, written with zeroes once, before it becomes one: a sync then
  * changes nothing but the record's bytes, where a file that grows has its new size journaled each
- * time. Files of segments that were dropped are used again. The first caller to be done with a sync
- * when a quarter of a segment is used begins to make the next one's file, in bits of 1 MiB, after
- * its own record and with nobody waiting; ash_wal_prepare does so at a better time.
+ * time. Files of segments that were dropped are used again. Those who are done with a sync when a
+ * quarter of a segment is used make the next one's file, each a small part of it, after its own
+ * record and with nobody waiting; ash_wal_prepare makes all of it at a better time. A new log
+ * begins with a file of 1 MiB, and each is at most twice as large as the last.
  *
  * Each record has a checksum, and each group of records says up to where the log was synced when it
  * was written. So what a crash leaves at the end, records half written or out of order, is told
@@ -43,9 +44,10 @@
  *
  * Cost: a small record some 100 ns, its checksum and its share of a write among them; a sync one
  * write and one fdatasync for all who wait. A sync may wait for those whom the last one served to
- * come back, for an eighth of its time at most. Once a segment some callers return later by a write
- * of 1 MiB, the last one by an fsync of all of a new file (15 ms here). Memory: two buffers. Files:
- * `spares` and a segment more than the records need.
+ * come back, for an eighth of its time at most. Between a quarter and three of a segment some
+ * callers return later by a part of the next file, about the time of another sync; the two that end
+ * that file and begin it by three. Memory: two buffers. Files: `spares` and a segment more than the
+ * records need.
  *
  * Caveats
  *   The last group before a crash has nobody behind it who says that it was synced: damage to it on
@@ -54,7 +56,6 @@
  *   records that were never synced may be there as well: apply what is not applied yet.
  *   Replay and check of a log that is truncated meanwhile may find a file gone or written anew, and
  *   say -ENOENT or -EBADMSG.
- *   Logs of the first format, whose files had no fixed size, are read, and go on in this one.
  *   A forked child cannot use its parent's log: all calls answer -EPERM there, but for
  *   ash_wal_close.
  *   The lock is flock(2)'s; on file systems that have none for directories, opening fails.
@@ -78,7 +79,7 @@ struct ash_wal_config {
     size_t struct_size;
     const char *name;     /* for statistics: 1 to 31 printable characters; copied; NULL for "wal" */
     size_t buffer_bytes;  /* of each buffer, and of a record at most; 0 for 1 MiB, 4 KiB to 1 GiB */
-    size_t segment_bytes; /* of a file; 0 for 16 MiB, 4 KiB to 1 GiB, in steps of 4 KiB */
+    size_t segment_bytes; /* of a file, in time; 0 for 16 MiB, 4 KiB to 1 GiB, in steps of 4 KiB */
     unsigned spares;      /* unused files that are kept; 0 for 2, one of them ahead; 64 at most */
 };
 
@@ -89,7 +90,7 @@ struct ash_wal_config {
  * be), clears what a crash left half written, and syncs the rest. -EBUSY: it is open already, here
  * or in another process; -EBADMSG: it is damaged, as ash_wal_check tells, and nothing was changed;
  * -ENOSPC: no room for the first segment; -EINVAL, -ENOMEM. Files of other names are left alone.
- * Cost: reads the last segment; a new log writes its first (16 MiB of zeroes took 20 ms).
+ * Cost: reads the last segment; a new log writes its first (1 MiB of zeroes: 3 ms here).
  */
 int ash_wal_open(const char *path, const struct ash_wal_config *config, struct ash_wal **wal);
 
@@ -118,14 +119,16 @@ uint64_t ash_wal_synced(const struct ash_wal *wal);
 /*
  * Drops the segments that have no record behind `lsn`, which is synced (else -EINVAL): their files
  * are kept to be used again, as many as `spares`, or removed; the last one always stays. 0, why a
- * file could not be removed, or the error that the log failed with.
+ * file could not be removed, or the error that the log failed with: also when the directory could
+ * not be synced.
  */
 int ash_wal_truncate(struct ash_wal *wal, uint64_t lsn);
 
 /*
  * Makes room for the next segment now, if there is none, so that no sync has to: for a thread that
  * has the time, about once while a segment fills. 0, or why there is no room (-ENOSPC ...), after
- * which the log goes on; or the error that it failed with. Cost: that of a new log.
+ * which the log goes on; or the error that it failed with. Cost: a write and an fsync of all of
+ * that file (16 MiB: 20 ms here).
  */
 int ash_wal_prepare(struct ash_wal *wal);
 

@@ -64,6 +64,11 @@ int os_dir_lock(int dir)
     return status == -EAGAIN ? -EBUSY : status;
 }
 
+void os_dir_unlock(int dir)
+{
+    os_syscall3(SYS_flock, dir, LOCK_UN, 0);
+}
+
 int os_dir_rename(int dir, const char *from, const char *to)
 {
     return (int)os_syscall6(SYS_renameat2, dir, (long)from, dir, (long)to, 0, 0);
@@ -107,6 +112,11 @@ int os_dir_sync(int fd)
 int os_dir_sync_data(int fd)
 {
     return (int)os_syscall3(SYS_fdatasync, fd, 0, 0);
+}
+
+void os_dir_write_out(int fd, uint64_t at, size_t n)
+{
+    os_syscall6(SYS_sync_file_range, fd, (long)at, (long)n, SYNC_FILE_RANGE_WRITE, 0, 0);
 }
 
 int os_dir_write_at(int fd, const void *bytes, size_t n, uint64_t at)

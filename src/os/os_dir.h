@@ -26,6 +26,9 @@ int os_dir_above(int dir);
 /* Takes the directory for this open descriptor and its copies: 0, -EBUSY when another has it. */
 int os_dir_lock(int dir);
 
+/* Gives it back, although a process that is about to exec may have a copy. */
+void os_dir_unlock(int dir);
+
 /* In one step: `to` is the old file or the new one at any instant. */
 int os_dir_rename(int dir, const char *from, const char *to);
 int os_dir_remove(int dir, const char *name);
@@ -41,6 +44,9 @@ int os_dir_sync(int fd);
 
 /* The same of a file's bytes and length, and nothing else of it. */
 int os_dir_sync_data(int fd);
+
+/* Has what was written there begin its way to the device; the sync that follows has less to do. */
+void os_dir_write_out(int fd, uint64_t at, size_t n);
 
 /* All of the `n` bytes at a place of a file. Reading less than that, at its end, is -EIO. */
 int os_dir_write_at(int fd, const void *bytes, size_t n, uint64_t at);

@@ -9,7 +9,8 @@
 #include <limits.h>
 #include <string.h>
 
-#define SLICE MIB
+#define SLICE      (64 * KIB)
+#define SLICE_MOST MIB
 
 enum { COMPANY_PART = 8 };
 
@@ -56,7 +57,7 @@ static void room_leave(struct ash_wal *w)
 /* Rule 4. A fork finds a descriptor that is open. */
 static int next_segment(struct ash_wal *w)
 {
-    int status = os_dir_sync_data(w->fd);
+    int status = load_relaxed(&w->synced) < w->written ? os_dir_sync_data(w->fd) : 0;
     if (status != 0)
         return status;
     os_lock(&w->lock);
@@ -67,6 +68,7 @@ static int next_segment(struct ash_wal *w)
     if (fd >= 0) {
         w->fd = fd;
         w->begin = w->written;
+        w->size = w->room.bytes;
         status = wal_list_add(&w->segments, w->begin);
     }
     os_unlock(&w->lock);
@@ -82,7 +84,7 @@ static int write_group(struct ash_wal *w, char *group, size_t n, bool sync)
 {
     int status = 0;
     uint64_t size = w->written - w->begin;
-    if (n > 0 && size > 0 && WAL_HEAD + size + n > w->segment_bytes)
+    if (n > 0 && size > 0 && WAL_HEAD + size + n > w->size)
         status = next_segment(w);
     if (n > 0 && status == 0) {
         wal_group_close(group, n, load_relaxed(&w->synced), w->log, w->written);
@@ -185,18 +187,21 @@ ASH_API int ash_wal_append(struct ash_wal *w, const struct iovec *pieces, unsign
 /* Rule 7: so much of the next segment's room should be there now. The lock is held. */
 static size_t room_due(const struct ash_wal *w)
 {
-    uint64_t used = w->fill_begin - w->begin, quarter = w->segment_bytes / 4;
-    return used <= quarter ? 0 : size_min(2 * (used - quarter), w->segment_bytes);
+    uint64_t used = w->fill_begin - w->begin, quarter = w->size / 4;
+    return used <= quarter ? 0 : 2 * (used - quarter) * w->room.next_bytes / w->size;
 }
 
 /* The lock is held, before and after. */
 static void prepare_some(struct ash_wal *w)
 {
-    if (w->busy || w->room.refused || w->room.spares > 0 || w->room.at >= room_due(w))
+    if (w->busy || w->room.refused || w->room.spares > 0)
+        return;
+    size_t at = w->room.at, due = size_min(room_due(w), w->room.next_bytes);
+    if (due == 0 || (at >= due && at < w->room.next_bytes))
         return;
     room_enter(w);
-    wal_room_prepare(&w->room, w->room.at + SLICE); /* it has noted a failure */
-    room_leave(w);
+    wal_room_step(&w->room, size_max(at + SLICE, size_min(due, at + SLICE_MOST)));
+    room_leave(w); /* a failure is noted there */
 }
 
 ASH_API int ash_wal_prepare(struct ash_wal *w)
@@ -207,8 +212,7 @@ ASH_API int ash_wal_prepare(struct ash_wal *w)
     int status = w->failed;
     if (status == 0) {
         room_enter(w);
-        if (w->room.spares == 0)
-            status = wal_room_prepare(&w->room, w->segment_bytes);
+        status = wal_room_make(&w->room);
         room_leave(w);
     }
     os_unlock(&w->lock);
@@ -224,9 +228,8 @@ ASH_API int ash_wal_sync(struct ash_wal *w, uint64_t lsn)
     if (load_acquire(&w->synced) >= lsn) /* pairs with write_group */
         return 0;
     os_lock(&w->lock);
-    if (lsn == UINT64_MAX)
-        lsn = wal_end(w);
-    int status = lsn <= wal_end(w) ? 0 : -EINVAL;
+    int status = lsn == UINT64_MAX ? w->failed : lsn > wal_end(w) ? -EINVAL : 0;
+    lsn = size_min(lsn, wal_end(w));
     bool patient = true;
     w->callers++;
     while (status == 0 && load_relaxed(&w->synced) < lsn) {
@@ -265,7 +268,9 @@ static int drop_first(struct ash_wal *w)
         return kept;
     wal_list_drop(&w->segments);
     counter_add(&w->count[kept != 0 ? COUNT_RECYCLED : COUNT_REMOVED], 1);
-    return 0;
+    if (w->failed == 0)
+        w->failed = w->room.failed;
+    return w->failed;
 }
 
 ASH_API int ash_wal_truncate(struct ash_wal *w, uint64_t lsn)

@@ -19,8 +19,9 @@
  *  6. Opened, a log is rewritten from its last mark on, byte for byte: a sync that failed may have
  *     left pages in memory that the kernel takes for written.
  *  7. The room for the next segment is filled bit by bit, by callers whose sync is done, while
- *     nobody waits for them: from the segment's first quarter on, twice as fast as that fills. What
- *     fails there is no failure of the log; the writer that needs the room tries again.
+ *     nobody waits for them: from the segment's first quarter on, so that it is there when three
+ *     are used. What fails there is no failure of the log; the writer that needs the room tries
+ *     again.
  *
  * Rejected: a thread of its own that writes (a program that does not wait pays two switches for
  * nothing); a fixed wait before each sync (a lone caller pays it for nobody).
@@ -50,9 +51,9 @@ enum {
 };
 
 struct ash_wal {
-    size_t buffer_bytes, segment_bytes; /* const */
-    char name[NAME_CAP];                /* const */
-    uint64_t log;                       /* const: the log's number */
+    size_t buffer_bytes; /* const */
+    char name[NAME_CAP]; /* const */
+    uint64_t log;        /* const: the log's number */
     struct os_fork fork;
     struct shown *shown; /* const; NULL: there was no memory for it */
 
@@ -72,6 +73,7 @@ struct ash_wal {
 
     int fd;                   /* of the last segment: the writer changes it, under the lock */
     uint64_t begin;           /* where that begins: the same */
+    uint64_t size;            /* of its file: the same */
     uint64_t written;         /* the writer: lsn */
     bool marked;              /* the writer: nothing follows the last mark */
     _Atomic(uint64_t) synced; /* atomic: lsn; the writer sets it, anyone reads */

@@ -4,8 +4,7 @@
 
 #include <string.h>
 
-#define MAGIC_1     0x31304c4157485341u /* "ASHWAL01" where the low byte comes first */
-#define MAGIC       0x32304c4157485341u /* "ASHWAL02" */
+#define MAGIC       0x31304c4157485341u /* "ASHWAL01" where the low byte comes first */
 #define KIND_RECORD 0x44524352u
 #define KIND_MARK   0x4b52414du
 
@@ -34,13 +33,8 @@ struct wal_head wal_head_make(uint64_t log, uint64_t begin, uint64_t before, boo
 
 bool wal_head_is_good(const struct wal_head *head)
 {
-    return (head->magic == MAGIC || head->magic == MAGIC_1) && head->sum == head_sum(head) &&
-           head->begin % 8 == 0 && head->begin <= UINT64_MAX / 2;
-}
-
-bool wal_head_follows(const struct wal_head *head, uint64_t before)
-{
-    return head->magic == MAGIC_1 || head->before == before;
+    return head->magic == MAGIC && head->sum == head_sum(head) && head->begin % 8 == 0 &&
+           head->begin <= UINT64_MAX / 2;
 }
 
 static uint64_t frame_sum(const struct frame *f, uint64_t log, uint64_t at)

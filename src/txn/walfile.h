@@ -12,8 +12,7 @@
  *     zeroes. The frame at lsn x of a segment that begins at lsn b stands at 64 + x - b.
  *  3. Files have their full size, all of it written once, before they become segments, and are used
  *     again (txn/walroom.h). So a segment's frames end where the next one begins, by its name,
- *     whatever is behind them. Logs of the first version (MAGIC_1) have files that end there, and
- *     whose last one may grow.
+ *     whatever is behind them.
  *  4. A place where a frame should be and none is, in the last segment, is the end of the log
  *     unless some mark behind it says that more had been synced: that is damage. Groups that were
  *     not synced reach the device in any order, so good frames behind the place prove nothing; but
@@ -45,9 +44,6 @@ struct wal_head {
 
 struct wal_head wal_head_make(uint64_t log, uint64_t begin, uint64_t before, bool used);
 bool wal_head_is_good(const struct wal_head *head);
-
-/* Whether it may be the one behind the segment that begins at `before`. */
-bool wal_head_follows(const struct wal_head *head, uint64_t before);
 
 /* Bytes of a record's frame. */
 ASH_INLINE size_t wal_frame_size(size_t len)

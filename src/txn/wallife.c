@@ -78,17 +78,20 @@ static int begin_log(struct ash_wal *w)
 {
     os_random(&w->log, sizeof w->log);
     int above = os_dir_above(w->room.dir);
-    int status = above < 0 ? above : os_dir_sync(above);
+    int status = above >= 0 ? os_dir_sync(above) : above;
+    if (status == -EACCES) /* whoever may read it has made ours there */
+        status = 0;
     if (above >= 0)
         os_close(above);
     w->fd = status == 0 ? wal_room_take(&w->room, w->log, 0, 0) : status;
     w->marked = true;
+    w->size = w->room.bytes;
     return w->fd >= 0 ? wal_list_add(&w->segments, 0) : w->fd;
 }
 
 /*
  * Rule 6; and from its end on the segment is zeroes, for what is torn could go on behind what comes
- * (rule 4 of txn/walfile.h), and has its full size.
+ * (rule 4 of txn/walfile.h).
  */
 static int mend_tail(struct ash_wal *w, const struct wal_scan *s)
 {
@@ -96,10 +99,8 @@ static int mend_tail(struct ash_wal *w, const struct wal_scan *s)
     int status = os_dir_write_at(w->fd, s->bytes + from, s->at - from, from);
     if (status == 0)
         status = wal_zero(w->fd, s->at, s->at + s->left);
-    if (status == 0) {
-        wal_zero(w->fd, s->size, w->segment_bytes); /* on a full device it grows as it can */
+    if (status == 0)
         status = os_dir_sync(w->fd);
-    }
     return status == 0 ? os_dir_sync(w->room.dir) : status;
 }
 
@@ -115,6 +116,8 @@ static int resume_log(struct ash_wal *w)
         ;
     w->log = s.head.log;
     w->begin = s.head.begin;
+    w->size = s.size;
+    wal_room_follow(&w->room, s.size);
     w->written = wal_scan_lsn(&s);
     w->marked = w->written - s.synced <= WAL_MARK;
     wal_name(name, w->begin);
@@ -147,8 +150,10 @@ static void wal_free(struct ash_wal *w)
         wal_room_close(&w->room);
     if (w->fd >= 0 && !w->is_child)
         os_close(w->fd);
-    if (w->room.dir >= 0 && !w->is_child)
+    if (w->room.dir >= 0 && !w->is_child) {
+        os_dir_unlock(w->room.dir); /* a child of vfork has it open until it execs */
         os_close(w->room.dir);
+    }
     wal_list_free(&w->segments);
     ash_free(w->fill);
     ash_free(w->spare);
@@ -182,9 +187,10 @@ ASH_API int ash_wal_open(const char *path, const struct ash_wal_config *config,
     memset(w, 0, sizeof *w);
     memcpy(w->name, copy, sizeof copy);
     w->buffer_bytes = read.buffer_bytes;
-    w->segment_bytes = align_up(read.segment_bytes, SEGMENT_STEP);
-    w->room = (struct wal_room){
-        .dir = -1, .fd = -1, .segment_bytes = w->segment_bytes, .most = read.spares};
+    w->room = (struct wal_room){.dir = -1,
+                                .fd = -1,
+                                .segment_bytes = align_up(read.segment_bytes, SEGMENT_STEP),
+                                .most = read.spares};
     w->fd = -1;
     w->fork = (struct os_fork){.hold = wal_hold, .release = wal_release};
     w->fill = ash_malloc(w->buffer_bytes);

@@ -70,6 +70,14 @@ void wal_list_free(struct wal_list *list)
 
 /* ---- what is in them ---- */
 
+/* A file that is used again has another head before anything else of it changes. */
+static int still_same(int fd, const void *head)
+{
+    unsigned char now[WAL_HEAD];
+    int status = os_dir_read_at(fd, now, WAL_HEAD, 0);
+    return status == 0 && memcmp(now, head, WAL_HEAD) != 0 ? -EBADMSG : status;
+}
+
 /* All of a file, or its first `most` bytes. */
 static int load_file(int fd, struct wal_scan *s, uint64_t most, bool is_last)
 {
@@ -82,10 +90,11 @@ static int load_file(int fd, struct wal_scan *s, uint64_t most, bool is_last)
     if (bytes == NULL)
         return -ENOMEM;
     status = os_dir_read_at(fd, bytes, size, 0);
-    if (status == 0 && wal_scan_begin(s, bytes, size, is_last))
-        return 0;
-    ash_free(bytes);
-    return status != 0 ? status : -EBADMSG;
+    if (status == 0)
+        status = wal_scan_begin(s, bytes, size, is_last) ? still_same(fd, bytes) : -EBADMSG;
+    if (status != 0)
+        ash_free(bytes);
+    return status;
 }
 
 int wal_load(struct wal_scan *s, int dir, const struct wal_list *list, unsigned i, bool is_last)
@@ -190,7 +199,7 @@ static int walk_list(struct walk *w, int dir, const struct wal_list *list)
     for (unsigned i = 0; i < list->count && status == 0; i++) {
         uint64_t begin = list->begin[i];
         bool any = i + 1 < list->count && read_head(&next, dir, list, i + 1);
-        bool gap = any && !wal_head_follows(&next, begin);
+        bool gap = any && next.before != begin;
         status = wal_load(&s, dir, list, i, !any || gap); /* to where the next one truly begins */
         if (status == -EBADMSG)
             return damaged(w, begin, 0);

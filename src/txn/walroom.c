@@ -9,6 +9,8 @@
 
 #define NEW_NAME "new.tmp"
 
+#define FIRST MIB /* of a new log, at most */
+
 enum { ZEROES = 64 * KIB };
 
 int wal_zero(int fd, uint64_t from, uint64_t to)
@@ -34,6 +36,7 @@ int wal_room_open(struct wal_room *r)
     char name[WAL_NAME];
     int status = 0;
     r->fd = -1;
+    wal_room_follow(r, 0);
     os_dir_remove(r->dir, NEW_NAME);
     for (unsigned i = 0; status == 0; i++) {
         spare_name(name, i);
@@ -70,10 +73,10 @@ static int finish_new(struct wal_room *r)
     return status;
 }
 
-int wal_room_prepare(struct wal_room *r, size_t upto)
+static int fill_new(struct wal_room *r, size_t upto)
 {
     int status = 0;
-    upto = size_min(upto, r->segment_bytes);
+    upto = size_min(upto, r->next_bytes);
     if (r->fd < 0) {
         status = os_dir_create(r->dir, NEW_NAME);
         if (status >= 0)
@@ -82,14 +85,35 @@ int wal_room_prepare(struct wal_room *r, size_t upto)
     }
     if (status == 0)
         status = wal_zero(r->fd, r->at, upto);
-    if (status == 0)
-        r->at = upto;
-    if (status == 0 && upto == r->segment_bytes)
-        status = finish_new(r);
+    if (status != 0)
+        return status;
+    os_dir_write_out(r->fd, r->at, upto - r->at);
+    r->at = upto;
+    return 0;
+}
+
+int wal_room_step(struct wal_room *r, size_t upto)
+{
+    bool full = r->at >= r->next_bytes;
+    int status = full ? finish_new(r) : fill_new(r, upto);
     r->refused = status != 0;
-    if (r->refused || upto == r->segment_bytes)
+    if (full || r->refused)
         drop_new(r);
     return status;
+}
+
+int wal_room_make(struct wal_room *r)
+{
+    int status = 0;
+    while (status == 0 && r->spares == 0)
+        status = wal_room_step(r, SIZE_MAX);
+    return status;
+}
+
+void wal_room_follow(struct wal_room *r, size_t bytes)
+{
+    r->bytes = bytes;
+    r->next_bytes = size_max(r->at, size_min(r->segment_bytes, size_max(FIRST, 2 * bytes)));
 }
 
 /* Whether the file held something before, which begins with a head. */
@@ -120,20 +144,27 @@ static int begin_segment(struct wal_room *r, int fd, const char *from, const str
 
 int wal_room_take(struct wal_room *r, uint64_t log, uint64_t begin, uint64_t before)
 {
+    struct os_file_info info;
     char name[WAL_NAME];
     bool used = false;
-    int status = r->spares > 0 ? 0 : wal_room_prepare(r, r->segment_bytes);
+    int status = wal_room_make(r);
     if (status != 0)
         return status;
     spare_name(name, r->spares - 1);
     status = was_used(r, name, &used);
+    struct wal_head head = wal_head_make(log, begin, before, used);
+    if (status == 0 && !wal_head_is_good(&head))
+        status = -EOVERFLOW;
     int fd = status == 0 ? os_dir_write(r->dir, name) : status;
     if (fd < 0)
         return fd;
-    struct wal_head head = wal_head_make(log, begin, before, used);
-    status = begin_segment(r, fd, name, &head);
+    status = os_file_info(fd, &info);
     if (status == 0)
+        status = begin_segment(r, fd, name, &head);
+    if (status == 0) {
+        wal_room_follow(r, info.size);
         return fd;
+    }
     os_close(fd);
     return status;
 }
@@ -148,10 +179,11 @@ int wal_room_give(struct wal_room *r, uint64_t begin)
     bool keep = status == 0 && r->spares < r->most && info.size == r->segment_bytes;
     if (status == 0)
         status = keep ? os_dir_rename(r->dir, name, spare) : os_dir_remove(r->dir, name);
-    r->spares += status == 0 && keep;
-    if (status == 0)
-        status = os_dir_sync(r->dir);
-    return status == 0 ? keep : status;
+    if (status != 0)
+        return status;
+    r->spares += keep;
+    r->failed = os_dir_sync(r->dir);
+    return keep;
 }
 
 void wal_room_close(struct wal_room *r)

@@ -15,6 +15,11 @@
  *  4. What is in a spare does not matter (rule 2 of txn/walfile.h): one that a crash has left is
  *     taken by its size.
  *  5. One thread at a time calls these functions: whoever has made `busy` of struct ash_wal true.
+ *  6. What is filled goes to the device at once, and the sync that makes it a spare is a step of
+ *     its own, later: it finds nothing to write but the file's size and places. (All in one step
+ *     took 11 ms of 16 MiB.)
+ *  7. A new log begins with a file of 1 MiB, and each is at most twice the size of the last, up to
+ *     `segment_bytes`: who makes a log does not wait for the full size.
  *
  * Measured on ext4, 100 bytes and 64 KiB written and synced behind those before, in turns, the
  * fastest tenth: a file that grows 285 and 366 us; zeroes 191 and 175; fallocate 169 and 179, but
@@ -34,21 +39,33 @@ struct wal_room {
     size_t segment_bytes; /* const */
     unsigned most;        /* const: spares that are kept */
     unsigned spares;
-    int fd;       /* of new.tmp, or -1 */
-    size_t at;    /* so many bytes of it are zeroes */
-    bool refused; /* the last try to fill one failed */
+    size_t bytes;      /* of the last segment's file */
+    size_t next_bytes; /* of new.tmp, when it is full */
+    int fd;            /* of new.tmp, or -1 */
+    size_t at;         /* so many bytes of it are zeroes */
+    bool refused;      /* the last try to fill one failed */
+    int failed;        /* why names could not be synced: the log fails with that */
 };
 
 /* Looks for spares, and removes what is none. */
 int wal_room_open(struct wal_room *r);
 
-/* Fills a spare up to its first `upto` bytes; it is one when these are all. */
-int wal_room_prepare(struct wal_room *r, size_t upto);
+/* Rule 6: fills new.tmp up to its first `upto` bytes, or makes a spare of it if it is full. */
+int wal_room_step(struct wal_room *r, size_t upto);
 
-/* Rule 2: the descriptor of the segment at lsn `begin`. Fills a spare if there is none. */
+/* All steps, if there is no spare. */
+int wal_room_make(struct wal_room *r);
+
+/* The last segment's file has so many bytes: rule 7. */
+void wal_room_follow(struct wal_room *r, size_t bytes);
+
+/*
+ * Rule 2: the descriptor of the segment at lsn `begin`. Makes a spare if there is none. -EOVERFLOW:
+ * no log gets that far.
+ */
 int wal_room_take(struct wal_room *r, uint64_t log, uint64_t begin, uint64_t before);
 
-/* Rule 3. 1: it is a spare now. */
+/* Rule 3. 1: it is a spare now; 0: it is gone; or why neither. */
 int wal_room_give(struct wal_room *r, uint64_t begin);
 
 void wal_room_close(struct wal_room *r);

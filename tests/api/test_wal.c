@@ -228,7 +228,9 @@ static void test_segments(void)
 
 /* ---- ends that are torn, and damage ---- */
 
-static const struct ash_wal_config short_ones = {.struct_size = sizeof short_ones, .segment_bytes = 8192};
+enum { FULL = 8192 };
+
+static const struct ash_wal_config short_ones = {.struct_size = sizeof short_ones, .segment_bytes = FULL};
 
 /* Five records of one group each, as a file up to its last; `ends` are the places behind them. */
 static unsigned char *make_file(const char *path, char file[512], size_t *n, uint64_t ends[5])
@@ -242,7 +244,7 @@ static unsigned char *make_file(const char *path, char file[512], size_t *n, uin
     }
     wal_last(path, file);
     unsigned char *bytes = wal_slurp(file, n); /* without the mark at the end */
-    is_int((long long)*n, 8192, "a file has its full size");
+    is_int((long long)*n, FULL, "a file has its full size");
     *n = 64 + ends[4];
     ash_wal_close(w);
     return bytes;
@@ -255,24 +257,25 @@ static int count_only(void *user, uint64_t lsn, const void *data, size_t len)
     return 0;
 }
 
-/* Torn at each byte, and what is behind it is `rest`, so many bytes, whose last ones are not zero. */
+/* Torn at each byte, and behind it are so many bytes of `fill`, and zeroes to the end of the file. */
 static void torn_everywhere(const unsigned char *bytes, size_t n, const uint64_t ends[5], const char *path,
                             const char *file, size_t rest, int fill, const char *what)
 {
-    unsigned char *image = malloc(n + rest + 1);
+    unsigned char *image = malloc(FULL);
     int wrong = 0, wrong_open = 0;
     for (size_t cut = 64; cut <= n; cut++) {
         int want = 0, got = 0;
         size_t used = cut + rest;
         for (unsigned i = 0; i < 5; i++) {
             size_t whole = 64 + ends[i];
-            while (rest > 0 && bytes[whole - 1] == fill) /* then its last bytes are there */
+            while (bytes[whole - 1] == (rest > 0 ? fill : 0)) /* then its last bytes are there */
                 whole--;
             want += whole <= cut;
         }
         memcpy(image, bytes, cut);
         memset(image + cut, fill, rest);
-        wal_spill(file, image, used);
+        memset(image + used, 0, FULL - used);
+        wal_spill(file, image, FULL);
         for (size_t end = 64 + (want == 0 ? 0 : ends[want - 1]); used > end && image[used - 1] == 0;)
             used--;
         struct ash_wal_report r;
@@ -297,11 +300,17 @@ static void test_torn(void)
     size_t n;
     uint64_t ends[5];
     unsigned char *bytes = make_file(path, file, &n, ends);
-    torn_everywhere(bytes, n, ends, path, file, 0, 0, "nothing");
-    torn_everywhere(bytes, n, ends, path, file, 8192 - n, 0, "zeroes");
-    torn_everywhere(bytes, n, ends, path, file, 8192 - n, 0xa5, "something");
+    torn_everywhere(bytes, n, ends, path, file, 0, 0, "zeroes");
+    torn_everywhere(bytes, n, ends, path, file, FULL - n, 0xa5, "something");
+    wal_spill(file, bytes, 64 + ends[2] + 10);
+    struct ash_wal *w = wal_reopen(path, &short_ones);
+    int got = 0;
+    ok(w != NULL && wal_put(w, "more", 4, NULL) == 0 && ash_wal_close(w) == 0, "a file that was cut is full");
+    ok(ash_wal_replay(path, count_only, &got) == 0 && got == 4, "and is followed by another");
+    char next[512];
+    wal_last(path, next);
+    unlink(next);
     wal_spill(file, bytes, 63);
-    struct ash_wal *w = NULL;
     is_int(ash_wal_open(path, NULL, &w), -EBADMSG, "a head is never torn");
     free(bytes);
 }

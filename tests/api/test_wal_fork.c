@@ -1,6 +1,6 @@
 /*
  * Logs (ashlar/wal.h) in processes that fork: the child is told that the log is not its own, also when another thread
- * of the parent's was writing; and what a log does once it has failed.
+ * of the parent's was writing; what a log does once it has failed; locks that children have; and other users.
  */
 #include "wals.h"
 
@@ -82,10 +82,69 @@ static void test_fork(void)
     is_int(got, 1, "the parent's record alone");
 }
 
+static int gate[2];
+
+/* A child that has not come to its exec; what forks itself is not told. */
+static void *vfork_and_wait(void *arg)
+{
+    char byte;
+    pid_t child = vfork();
+    if (child == 0) {
+        (void)!write(*(int *)arg, "x", 1);
+        (void)!read(gate[0], &byte, 1);
+        _exit(0);
+    }
+    waitpid(child, NULL, 0);
+    return NULL;
+}
+
+static void test_lock_in_child(void)
+{
+    const char *path = wal_path("spawn");
+    struct ash_wal *w = wal_reopen(path, NULL);
+    int said[2];
+    char byte;
+    pthread_t thread;
+    if (pipe(gate) != 0 || pipe(said) != 0)
+        exit(99);
+    pthread_create(&thread, NULL, vfork_and_wait, &said[1]);
+    (void)!read(said[0], &byte, 1);
+    ash_wal_close(w);
+    w = NULL;
+    is_int(ash_wal_open(path, NULL, &w), 0, "closed, it can be opened while a child of vfork has its copies");
+    (void)!write(gate[1], "x", 1);
+    pthread_join(thread, NULL);
+    ash_wal_close(w);
+}
+
+/* The directory above can be passed, not read. */
+static void test_closed_above(void)
+{
+    if (geteuid() != 0) {
+        skip("only root can give a directory away", 1);
+        return;
+    }
+    const char *above = wal_path("above"), *path = wal_path("above/log");
+    mkdir(above, 0711);
+    mkdir(path, 0700);
+    int status = chmod(wal_dir, 0711) | chown(path, 65534, 65534);
+    pid_t child = fork();
+    if (child == 0) {
+        struct ash_wal *w;
+        if (status != 0 || setegid(65534) != 0 || seteuid(65534) != 0)
+            _exit(99);
+        _exit(-ash_wal_open(path, NULL, &w));
+    }
+    waitpid(child, &status, 0);
+    is_int(status, 0, "a log below a directory that cannot be read");
+}
+
 int main(void)
 {
     test_fork();
     test_fork_in_write();
+    test_lock_in_child();
+    test_closed_above();
     wal_remove(wal_dir);
     return tap_done();
 }

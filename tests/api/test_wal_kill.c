@@ -110,6 +110,8 @@ static void live(const char *path)
     if (ash_wal_open(path, ASH_WAL_CONFIG(.buffer_bytes = 16384, .segment_bytes = 65536), &wal) != 0 ||
         read_all(path) > 0)
         _exit(1);
+    for (unsigned i = 0; i < THREADS; i++) /* a checkpoint may come before a thread has begun */
+        __atomic_store_n(&shared->begun[i], next[i], __ATOMIC_RELEASE);
     __atomic_store_n(&shared->ready, 1, __ATOMIC_RELEASE);
     for (uintptr_t i = 1; i < THREADS; i++)
         if (pthread_create(&thread, NULL, write_on, (void *)i) != 0)

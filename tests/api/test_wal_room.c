@@ -1,7 +1,7 @@
 /*
  * The files of a log (ashlar/wal.h): they have their full size from the beginning, the next one is there before it is
- * needed, those that a checkpoint drops are used again, and what they held is never taken for records. Then logs of the
- * first version, directories in which something is missing or strange, and a log that is read while it is written.
+ * needed, those that a checkpoint drops are used again, and what they held is never taken for records. Then
+ * directories in which something is missing or strange, and a log that is read while it is written.
  */
 #include "wals.h"
 
@@ -79,6 +79,33 @@ static int see(void *user, uint64_t lsn, const void *data, size_t len)
 }
 
 /* ---- room ---- */
+
+/* What a new log of the usual size begins with, and what follows. */
+static void test_young(void)
+{
+    const char *path = wal_path("young");
+    char last[512];
+    struct stat st;
+    struct ash_wal *w = wal_reopen(path, NULL);
+    wal_last(path, last);
+    ok(stat(last, &st) == 0 && st.st_size == 1 << 20, "a new log begins with 1 MiB");
+    is_int(ash_wal_prepare(w), 0, "room for more");
+    ok(status_of(path, "0.spare", &st) == 0 && st.st_size == 2 << 20, "is twice as large");
+    static char record[64000];
+    uint64_t lsn;
+    for (off_t size = 2 << 20; size <= 16 << 20; size *= 2) {
+        for (uint64_t segments = stats(w).segments; stats(w).segments == segments;)
+            if (wal_put(w, record, sizeof record, &lsn) != 0 || ash_wal_sync(w, lsn) != 0)
+                abort();
+        wal_last(path, last);
+        ok(stat(last, &st) == 0 && st.st_size == size, "then %d MiB", (int)(size >> 20));
+    }
+    ash_wal_prepare(w);
+    ok(status_of(path, "0.spare", &st) == 0 && st.st_size == 16 << 20, "and no more than that");
+    is_int(ash_wal_truncate(w, ash_wal_synced(w)), 0, "the small ones");
+    ok(!is_there(path, "1.spare"), "are not used again");
+    ash_wal_close(w);
+}
 
 static void test_ahead(void)
 {
@@ -263,71 +290,6 @@ static void test_no_space(void)
     umount(path);
 }
 
-/* ---- logs of the first version ---- */
-
-/* Three files, as that version wrote them: they end where their records end. */
-static const uint64_t old_first[] = {
-    0x31304c4157485341, 0x6f6c6420616e6420, 0x0000000000000000, 0x0000000000000000, 0x0000000000000000,
-    0x0000000000000000, 0x0000000000000000, 0xede7f16272490945, 0x4b52414d00000008, 0x29f2cb201dd6887b,
-    0x0000000000000000, 0x4452435200000003, 0xfc0ae28573e4cdfa, 0x0000000000656e6f, 0x4452435200000003,
-    0xb72e8c97c195ac10, 0x00000000006f7774,
-};
-static const uint64_t old_second[] = {
-    0x31304c4157485341, 0x6f6c6420616e6420, 0x0000000000000048, 0x0000000000000000, 0x0000000000000000,
-    0x0000000000000000, 0x0000000000000000, 0x58c4c90ecfcdd279, 0x4b52414d00000008, 0x47ab89a2892a77c9,
-    0x0000000000000048, 0x4452435200000005, 0xe90e3983b6ac1fac, 0x0000006565726874, 0x4452435200000004,
-    0x2cee6a186571c028, 0x0000000072756f66,
-};
-static const uint64_t old_third[] = {
-    0x31304c4157485341, 0x6f6c6420616e6420, 0x0000000000000090, 0x0000000000000000, 0x0000000000000000,
-    0x0000000000000000, 0x0000000000000000, 0x61de975f14067dcc, 0x4b52414d00000008, 0x41b219c7254014d4,
-    0x0000000000000090, 0x4452435200000004, 0xfce8fe6d424cf7e9, 0x0000000065766966,
-};
-
-static int collect(void *user, uint64_t lsn, const void *data, size_t len)
-{
-    char *text = user;
-    (void)lsn;
-    if (len < 16)
-        snprintf(text + strlen(text), 256 - strlen(text), "%.*s,", (int)len, (const char *)data);
-    return 0;
-}
-
-static void test_old(void)
-{
-    if (__BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__) {
-        skip("the files are those of a processor of the other byte order", 9);
-        return;
-    }
-    const char *path = wal_path("old");
-    char first[512], second[512], third[512], text[256] = "";
-    struct ash_wal_report r;
-    mkdir(path, 0700);
-    snprintf(first, sizeof first, "%s/0000000000000000.wal", path);
-    snprintf(second, sizeof second, "%s/0000000000000048.wal", path);
-    snprintf(third, sizeof third, "%s/0000000000000090.wal", path);
-    wal_spill(first, old_first, sizeof old_first);
-    wal_spill(second, old_second, sizeof old_second);
-    wal_spill(third, old_third, sizeof old_third);
-    is_int(ash_wal_replay(path, collect, text), 0, "an old log");
-    is_str(text, "one,two,three,four,five,", "is read");
-    ok(ash_wal_check(path, &r) == 0 && r.torn_bytes == 0 && r.end_lsn == 192, "to its end");
-    wal_spill(third, old_third, sizeof old_third - 8);
-    ok(ash_wal_check(path, &r) == 0 && r.records == 4 && r.torn_bytes == 16, "torn, to where it is torn");
-    wal_spill(second, old_second, sizeof old_second - 8);
-    is_int(ash_wal_check(path, &r), -EBADMSG, "and one before the last cannot be");
-    wal_spill(second, old_second, sizeof old_second);
-    wal_spill(third, old_third, sizeof old_third);
-    struct ash_wal *w = wal_reopen(path, &config);
-    ok(w != NULL && wal_put(w, "six", 3, NULL) == 0 && fill(w, 0, 70) > 0, "it is written on");
-    struct stat st;
-    ok(stat(third, &st) == 0 && st.st_size == SEGMENT, "its last file has the full size now");
-    is_int(ash_wal_close(w), 0, "into new ones");
-    text[0] = '\0';
-    ok(ash_wal_replay(path, collect, text) == 0 && strcmp(text, "one,two,three,four,five,six,") == 0,
-       "and all is read: %s", text);
-}
-
 /* ---- what is strange ---- */
 
 static void spill_in(const char *path, const char *name, const void *bytes, size_t n)
@@ -441,10 +403,10 @@ int main(void)
     test_prepare();
     wal_remove(wal_dir);
     wal_in_memory();
+    test_young();
     test_again();
     test_stale();
     test_no_space();
-    test_old();
     test_strange();
     test_live();
     wal_remove(wal_dir);

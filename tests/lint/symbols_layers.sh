@@ -18,7 +18,7 @@ else
 fi
 is "$(grep -rhoE '\bSYS_[a-z_0-9]+' "$top_srcdir/src/os/os_dir.c" "$top_srcdir/src/vm" | sort -u | tr '\n' ' ')" \
     "SYS_fdatasync SYS_flock SYS_fsync SYS_getdents64 SYS_mkdirat SYS_mmap SYS_munmap SYS_openat SYS_pread64 \
-SYS_pwrite64 SYS_renameat2 SYS_unlinkat SYS_utimensat " \
+SYS_pwrite64 SYS_renameat2 SYS_sync_file_range SYS_unlinkat SYS_utimensat " \
     "its own system calls are these"
 is "$(readelf -lW "$layers" | grep -cE 'GNU_STACK.* RWE|RWE')" 0 "no page is writable and executable"
 readelf -dW "$layers" | grep -q 'NODELETE' && readelf -dW "$layers" | grep -qE 'BIND_NOW|NOW'

@@ -8,6 +8,7 @@
 
 #include "os/os_dir.h"
 #include "tap.h"
+#include "txn/walfile.h"
 
 enum { FILES = 64, SECTOR = 512, WRITES = 4096, CHANGES = 256 };
 
@@ -429,11 +430,59 @@ static void test_errors(void)
     is_int(lost, 0, "nothing that was acknowledged is lost");
 }
 
+/* A checkpoint whose names are not known to be synced: the file that it kept may still be a segment after a crash. */
+static void test_names(void)
+{
+    const char *path = wal_path("names");
+    struct ash_wal *w = wal_reopen(path, &config);
+    struct run run = {0, 0, 0};
+    unsigned next = 0;
+    write_on(w, 0, 40, &run);
+    is_int(ash_wal_sync(w, UINT64_MAX), 0, "all is synced");
+    fail_at = 2; /* the first name is another, and the directory's sync fails */
+    fail_with = -EIO;
+    is_int(ash_wal_truncate(w, ash_wal_synced(w)), -EIO, "names that cannot be synced");
+    ok(ash_wal_sync(w, UINT64_MAX) == -EIO && wal_put(w, "x", 1, NULL) == -EIO, "fail the log");
+    is_int(ash_wal_close(w), -EIO, "to its end");
+    lose_power(path);
+    w = wal_reopen(path, &config);
+    ok(read_all(path, 40, &next) == 0 && next == 40, "and all is there");
+    write_on(w, next, 40, &run);
+    ok(run.status == 0 && ash_wal_close(w) == 0, "opened anew it goes on");
+    forget(path);
+}
+
+/* A log at the last places that there are. */
+static void test_top(void)
+{
+    const uint64_t begin = UINT64_MAX / 2 - 7;
+    static char file[8192];
+    const char *path = wal_path("top");
+    char segment[300];
+    struct wal_head head = wal_head_make(1, begin, begin, false);
+    struct run run = {0, 0, 0};
+    unsigned next = 0;
+    mkdir(path, 0700);
+    memcpy(file, &head, sizeof head);
+    snprintf(segment, sizeof segment, "%s/%016llx.wal", path, (unsigned long long)begin);
+    wal_spill(segment, file, sizeof file);
+    struct ash_wal *w = wal_reopen(path, &config);
+    write_on(w, 0, 100, &run);
+    ok(run.status == -EOVERFLOW && run.acked > 0, "places come to an end");
+    is_int(ash_wal_close(w), -EOVERFLOW, "which is said");
+    w = wal_reopen(path, &config);
+    ok(read_all(path, 0, &next) == 0 && next >= run.acked && next < 100, "what was acknowledged is there");
+    ash_wal_close(w);
+    forget(path);
+}
+
 int main(void)
 {
     wal_in_memory();
     test_power();
     test_errors();
+    test_names();
+    test_top();
     wal_remove(wal_dir);
     return tap_done();
 }
