@@ -115,6 +115,7 @@ extern ASH_HIDDEN struct heap_class heap_late[CLASS_COUNT];
 
 extern ASH_HIDDEN _Atomic(struct heap *) heap_table[HEAPS_MAX];
 
+/* The rest of a class of a real heap. */
 ASH_INLINE struct heap_class *heap_class(const struct heap *h, unsigned cls)
 {
     unsigned place = cls + CLASS_GROUP - 1; /* class 0 is alone, the others begin a group */

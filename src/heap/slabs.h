@@ -23,11 +23,11 @@ struct slab *slabs_find(struct heap *h, unsigned cls);
 
 /*
  * True when `h`, which is about to take `bytes` of the class, uses so little of it that a slab of
- * its own would not pay: it then is to share the one that slabs_find makes out.
+ * its own would not pay: it is to share the one that slabs_find finds.
  */
 bool slabs_is_guest(struct heap *h, unsigned cls, size_t bytes);
 
-/* Makes a slab that slabs_find made out nobody's, for the next heap: blocks were taken from it. */
+/* Makes a slab that slabs_find found nobody's, for the next heap: blocks were taken from it. */
 void slabs_share(struct heap *h, struct slab *s);
 
 /* Blocks come home to a slab that `h` owns: see slab_put. */
