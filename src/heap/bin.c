@@ -11,6 +11,7 @@ enum {
     CAP_BYTES = 256 * 1024, /* what it may hold after doubling … */
     CAP_LEAST = 16,         /* … but at least so many blocks */
     CAP_MOST = 1024,
+    BATCH_GUEST_BYTES = 256,
     BATCH_START_BYTES = 512,
     BATCH_START_MOST = 8,
     BATCH_BYTES = 16 * 1024,
@@ -110,9 +111,9 @@ static unsigned cap_start(unsigned cls)
 
 static void cap_raise(struct heap *h, unsigned cls, unsigned to)
 {
-    unsigned cap = load_relaxed(&h->of[cls].cap);
+    unsigned cap = load_relaxed(&heap_class(h, cls)->cap);
     if (cap < to) {
-        store_relaxed(&h->of[cls].cap, to);
+        store_relaxed(&heap_class(h, cls)->cap, to);
         room_add(&h->bin[cls], to - cap);
     }
 }
@@ -134,7 +135,7 @@ static struct block *spare_take(struct heap_class *hc)
  */
 static void stash(struct heap *h, unsigned cls)
 {
-    struct heap_class *hc = &h->of[cls];
+    struct heap_class *hc = heap_class(h, cls);
     struct bin *b = &h->bin[cls];
     struct block *list = b->head;
     unsigned count = load_relaxed(&hc->cap) - bin_room(b);
@@ -153,7 +154,7 @@ static void stash(struct heap *h, unsigned cls)
 /* Sends both lists home; what the class has learnt is forgotten. */
 static void empty(struct heap *h, unsigned cls)
 {
-    struct heap_class *hc = &h->of[cls];
+    struct heap_class *hc = heap_class(h, cls);
     if (load_relaxed(&hc->cap) == 0 && hc->spare == NULL)
         return; /* not used */
     if (h->bin[cls].head != NULL)
@@ -166,7 +167,7 @@ static void empty(struct heap *h, unsigned cls)
 
 static void spill(struct heap *h, unsigned cls)
 {
-    struct heap_class *hc = &h->of[cls];
+    struct heap_class *hc = heap_class(h, cls);
     unsigned cap = load_relaxed(&hc->cap);
     unsigned most = clamp(CAP_BYTES / class_size(cls), CAP_LEAST, CAP_MOST);
     if (cap == 0)
@@ -183,7 +184,7 @@ void bin_attend(struct heap *h, unsigned cls)
     struct bin *b = &h->bin[cls];
     uint64_t word = load_relaxed(&b->word);
     if ((word & BIN_TICK) != 0) {
-        counter_add(&h->of[cls].hits, BIN_TICK / BIN_HIT);
+        counter_add(&heap_class(h, cls)->hits, BIN_TICK / BIN_HIT);
         store_relaxed(&b->word, word - BIN_TICK);
         h->events = EVENTS_PER_LOOK;
     }
@@ -196,7 +197,7 @@ void bin_attend(struct heap *h, unsigned cls)
 /* Up to `most` blocks of the class's slabs, of which the first has one. */
 static struct chain take_from(struct heap *h, struct slab *s, unsigned most)
 {
-    struct heap_class *hc = &h->of[slab_class(s)];
+    struct heap_class *hc = heap_class(h, slab_class(s));
     struct chain c = slab_take(s, most);
     if (s->free == 0)
         slabs_settle(h, s);
@@ -213,13 +214,23 @@ static struct chain take_from(struct heap *h, struct slab *s, unsigned most)
     return c;
 }
 
+/* Up to `most` blocks of a slab that is nobody's again afterwards. */
+static struct chain take_shared(struct heap *h, struct slab *s, unsigned most)
+{
+    struct chain c = slab_take(s, most);
+    c.tail->next = NULL;
+    slabs_share(h, s);
+    return c;
+}
+
 /* Blocks of the heap's own: other threads' frees as they are, or out of slabs. count 0: none. */
 static struct chain batch_take(struct heap *h, unsigned cls)
 {
-    struct heap_class *hc = &h->of[cls];
+    struct heap_class *hc = heap_class(h, cls);
     size_t size = class_size(cls);
-    unsigned batch =
-        hc->batch != 0 ? hc->batch : clamp(BATCH_START_BYTES / size, 1, BATCH_START_MOST);
+    bool guest = slabs_is_guest(h, cls, size_max(hc->batch, 1) * size);
+    size_t start = (guest ? BATCH_GUEST_BYTES : BATCH_START_BYTES) / size;
+    unsigned batch = hc->batch != 0 ? hc->batch : clamp(start, 1, BATCH_START_MOST);
     struct chain c = {NULL, NULL, 0};
     if (hc->partial == NULL)
         c = slabs_returned(h, cls, size_min(batch, RETURNED_LEAST));
@@ -227,7 +238,7 @@ static struct chain batch_take(struct heap *h, unsigned cls)
         struct slab *s = slabs_find(h, cls);
         if (s == NULL)
             return c;
-        c = take_from(h, s, batch);
+        c = guest ? take_shared(h, s, batch) : take_from(h, s, batch);
     }
     hc->missed = 1;
     hc->batch = (uint32_t)size_min(2 * (size_t)batch, clamp(BATCH_BYTES / size, 1, BATCH_MOST));
@@ -237,7 +248,7 @@ static struct chain batch_take(struct heap *h, unsigned cls)
 
 struct block *bin_refill(struct heap *h, unsigned cls)
 {
-    struct heap_class *hc = &h->of[cls];
+    struct heap_class *hc = heap_class(h, cls);
     struct chain c = {.count = load_relaxed(&hc->spare_count)};
     if (c.count != 0)
         c.head = spare_take(hc);
@@ -278,14 +289,17 @@ void bin_drain(struct heap *h)
 /* Changes with every allocation and every free of the class that uses the list. */
 static uint64_t activity_of(struct heap *h, unsigned cls)
 {
-    uint64_t moved = load_relaxed(&h->of[cls].hits) + load_relaxed(&h->of[cls].misses);
+    uint64_t moved =
+        load_relaxed(&heap_class(h, cls)->hits) + load_relaxed(&heap_class(h, cls)->misses);
     return load_relaxed(&h->bin[cls].word) + moved * BIN_HIT;
 }
 
 void bin_drain_idle(struct heap *h)
 {
     for (unsigned cls = size_classes.first; cls < CLASS_COUNT; cls++) {
-        struct heap_class *hc = &h->of[cls];
+        struct heap_class *hc = heap_class(h, cls);
+        if (load_relaxed(&hc->cap) == 0 && hc->spare == NULL)
+            continue; /* not used, and its page may never have been touched */
         uint64_t activity = activity_of(h, cls);
         if (activity == hc->seen) {
             empty(h, cls);

@@ -33,6 +33,7 @@ enum {
     WAITING_BYTES = 1 << 20, /* … or fewer, when they are more than this */
     READY = 32,              /* blocks of a class that are ready, at most … */
     READY_BYTES = 8 * 1024,  /* … or fewer, but one, when they are more than this */
+    READY_START_BYTES = 512, /* what the first fill of a class makes ready, or one */
     CLEAR_MOST = 512,        /* up to so many bytes are cleared without a call of libc */
     WHOLE = 4 * 1024,        /* blocks from here on are looked at as a whole when they go home:
                                 their slabs hold few, and often are given back at once */
@@ -41,7 +42,7 @@ enum {
 
 /* Blocks of a class that are handed out next. */
 struct ready {
-    unsigned count, most;
+    unsigned count;
     void *block[READY];
 };
 
@@ -67,10 +68,6 @@ static ASH_COLD struct hard *hard_open(struct heap *h)
     if (q == NULL)
         return NULL;
     os_random(&q->random, sizeof q->random);
-    for (unsigned cls = size_classes.first; cls < CLASS_COUNT; cls++) {
-        size_t most = size_min(READY, size_max(1, READY_BYTES / class_size(cls)));
-        q->ready[cls].most = (unsigned)most;
-    }
     h->hard = q;
     return q;
 }
@@ -173,15 +170,13 @@ ASH_INLINE void ready_count(struct heap *h, unsigned cls, uint64_t change)
 }
 
 /* Adds blocks of a slab to those that are ready, and looks at them. */
-static void ready_add(struct heap *h, struct hard *q, struct ready *b, struct slab *s)
+static void ready_add(struct hard *q, struct ready *b, struct slab *s, unsigned most)
 {
     unsigned cls = slab_class(s);
     size_t size = class_size(cls);
     const void *untouched = slab_base(s) + s->fresh * size;
     unsigned first = b->count;
-    b->count += slab_take_random(s, random_next(q), b->most - first, b->block + first);
-    if (s->free == 0)
-        slabs_settle(h, s);
+    b->count += slab_take_random(s, random_next(q), most - first, b->block + first);
     for (unsigned i = first; i < b->count; i++)
         __builtin_prefetch(b->block[i]);
     for (unsigned i = first; i < b->count; i++)
@@ -189,18 +184,34 @@ static void ready_add(struct heap *h, struct hard *q, struct ready *b, struct sl
             free_check(b->block[i], size, size);
 }
 
+/* Blocks that the next fill makes ready: twice as many as the last. */
+static unsigned ready_next(struct heap_class *hc, size_t size)
+{
+    size_t most = size_min(READY, size_max(1, READY_BYTES / size));
+    size_t n = hc->batch != 0 ? hc->batch : size_max(1, READY_START_BYTES / size);
+    hc->batch = (uint32_t)size_min(2 * n, most);
+    return (unsigned)size_min(n, most);
+}
+
 /* Makes blocks ready, out of one slab at least; false: no memory. */
 static bool ready_fill(struct heap *h, struct hard *q, unsigned cls)
 {
     struct ready *b = &q->ready[cls];
-    if (h->of[cls].partial == NULL)
+    struct heap_class *hc = heap_class(h, cls);
+    if (hc->partial == NULL)
         slabs_collect(h);
+    unsigned most = ready_next(hc, class_size(cls));
+    bool guest = slabs_is_guest(h, cls, most * class_size(cls));
     struct slab *s = slabs_find(h, cls);
     if (s == NULL)
         return false;
-    do
-        ready_add(h, q, b, s);
-    while (b->count < b->most && (s = h->of[cls].partial) != NULL);
+    do {
+        ready_add(q, b, s, most);
+        if (guest)
+            slabs_share(h, s);
+        else if (s->free == 0)
+            slabs_settle(h, s);
+    } while (!guest && b->count < most && (s = hc->partial) != NULL);
     return true;
 }
 
@@ -215,8 +226,9 @@ static ASH_NOINLINE void *small_alloc(struct heap *h, unsigned cls, size_t n)
     } else {
         if (!ready_fill(h, q, cls))
             return NULL;
-        counter_add(&h->of[cls].misses, 1);
-        counter_add(&h->of[cls].taken, b->count - 1);
+        struct heap_class *hc = heap_class(h, cls);
+        counter_add(&hc->misses, 1);
+        counter_add(&hc->taken, b->count - 1);
         ready_count(h, cls, b->count - 1);
     }
     void *p = b->block[--b->count];
@@ -368,7 +380,7 @@ bool hard_free(struct heap *h, void *p)
     if (ASH_UNLIKELY(!canary_is_short(slack, size) ||
                      !canary_line_is_whole((char *)p + size - CANARY_LINE, slack, key)))
         return hard_free_slow(h, p); /* of a block with more slack, too */
-    counter_add(&h->of[cls].direct, 1);
+    counter_add(&heap_class(h, cls)->direct, 1);
     for (char *at = p; at < (char *)p + size; at += CANARY_LINE)
         memset(at, 0, CANARY_LINE);
     seal_free(p, size, key);
@@ -420,9 +432,13 @@ ASH_COLD void hard_flush(struct heap *h)
     leave(h, q, true);
     for (unsigned cls = size_classes.first; cls < CLASS_COUNT; cls++) {
         struct ready *b = &q->ready[cls];
+        struct heap_class *hc = heap_class(h, cls);
+        if (hc->batch == 0)
+            continue; /* not used */
         ready_count(h, cls, -(uint64_t)b->count);
-        counter_add(&h->of[cls].flushed, b->count);
+        counter_add(&hc->flushed, b->count);
         send_home(h, b->block, b->count);
         b->count = 0;
+        hc->batch = 0;
     }
 }

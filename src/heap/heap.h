@@ -42,8 +42,8 @@ _Static_assert(sizeof(struct bin) == CLASS_STRIDE, "the hit paths scale a class 
 
 /* The rest of a class, which the hit paths do not touch. Counters: single writer. */
 struct heap_class {
-    struct slab *partial;  /* owner: slabs with free blocks, the one in use first */
-    struct slab *full;     /* owner: slabs without */
+    ASH_LINE_ALIGNED struct slab *partial; /* owner: slabs with free blocks, the one in use first */
+    struct slab *full;                     /* owner: slabs without */
     struct slab *returned; /* owner: slabs off the inbox, not yet collected, linked by `link` */
     struct block *spare;   /* owner: a second list, of spare_count blocks */
     _Atomic(uint32_t) spare_count;
@@ -68,10 +68,24 @@ struct heap {
     uint64_t epoch;          /* owner: the last housekeeping round it took part in */
     struct hard *hard;       /* owner: what hardened mode keeps */
     struct sampler *sampler; /* owner: what the heap profile keeps */
-    struct heap_class of[CLASS_COUNT];
+    char *classes;           /* const: the first group of its classes; see heap_class */
+    size_t stride;           /* const: bytes from each group to the next */
     /* atomic: slabs with remote frees, unit + 1; see remote.h */
     ASH_LINE_ALIGNED _Atomic(uint32_t) inbox;
 };
+
+/*
+ * Classes are kept in groups, and the groups of one range of classes of several heaps side by side:
+ * a thread that uses a few classes touches a part of a page, not pages of its own.
+ */
+enum {
+    CLASS_GROUP = 4,
+    CLASS_GROUPS = (CLASS_COUNT + 2 * CLASS_GROUP - 2) / CLASS_GROUP,
+    CLASS_GROUP_BYTES = CLASS_GROUP * sizeof(struct heap_class)
+};
+
+_Static_assert(CLASS_GROUP_BYTES % ASH_CACHE_LINE == 0,
+               "no line of a group is shared by two heaps");
 
 /* What a wrong pointer holds. */
 #define HOLDS_NONE SIZE_MAX
@@ -95,12 +109,19 @@ extern ASH_HIDDEN ASH_TLS struct heap *heap_tls;  /* the one that the hit paths 
 extern ASH_HIDDEN ASH_TLS struct heap *heap_hard; /* in hardened mode, whose hit paths use none */
 
 /*
- * Holds counters of frees by threads without a heap, and nothing else: several writers, locked
- * adds.
+ * Counters of frees by threads without a heap, and nothing else: several writers, locked adds.
  */
-extern ASH_HIDDEN struct heap heap_late;
+extern ASH_HIDDEN struct heap_class heap_late[CLASS_COUNT];
 
 extern ASH_HIDDEN _Atomic(struct heap *) heap_table[HEAPS_MAX];
+
+/* The rest of a class of a real heap. */
+ASH_INLINE struct heap_class *heap_class(const struct heap *h, unsigned cls)
+{
+    unsigned place = cls + CLASS_GROUP - 1; /* class 0 is alone, the others begin a group */
+    char *group = h->classes + place / CLASS_GROUP * h->stride;
+    return (struct heap_class *)group + place % CLASS_GROUP;
+}
 
 ASH_INLINE struct heap *heap_self(void)
 {
@@ -120,8 +141,8 @@ ASH_INLINE struct heap *heap_attached(void)
 
 /* Counts `n` on the counter `field` of class `cls`, whether the thread has a heap or not. */
 #define heap_count_up(h, cls, field, n)                                                            \
-    (ASH_LIKELY(heap_is_real(h)) ? counter_add(&(h)->of[cls].field, (n))                           \
-                                 : (void)add_relaxed(&heap_late.of[cls].field, (n)))
+    (ASH_LIKELY(heap_is_real(h)) ? counter_add(&heap_class(h, cls)->field, (n))                    \
+                                 : (void)add_relaxed(&heap_late[cls].field, (n)))
 
 /* Heaps made so far: the bound of walks over heap_table, whose entries may be NULL for a moment. */
 unsigned heap_count(void);

@@ -29,8 +29,8 @@ void *large_open(struct heap *h, size_t unit, size_t units, size_t bytes)
     s->bytes = bytes;
     store_relaxed(&s->cls, 0);
     store_relaxed(&s->kind, UNIT_LARGE); /* the record is handed over with the pointer */
-    counter_add(&h->of[0].misses, 1);
-    counter_add(&h->of[0].taken, bytes);
+    counter_add(&heap_class(h, 0)->misses, 1);
+    counter_add(&heap_class(h, 0)->taken, bytes);
     return slab_base(s);
 }
 

@@ -79,7 +79,7 @@ static struct sampler *sampler_of(struct heap *h)
 /* Allocations of the class so far. */
 static uint64_t made(struct heap *h, unsigned cls)
 {
-    struct heap_class *hc = &h->of[cls];
+    struct heap_class *hc = heap_class(h, cls);
     return load_relaxed(&hc->hits) + load_relaxed(&hc->misses) +
            load_relaxed(&h->bin[cls].word) / BIN_HIT;
 }
@@ -122,7 +122,7 @@ void sample_fit(struct heap *h, unsigned cls)
     struct sampler *r = sampler_of(h);
     if (r == NULL)
         return;
-    struct heap_class *hc = &h->of[cls];
+    struct heap_class *hc = heap_class(h, cls);
     struct bin *b = &h->bin[cls];
     uint64_t ahead = left(h, r, cls);
     uint32_t length = load_relaxed(&hc->cap) - bin_room(b);

@@ -11,11 +11,14 @@
  */
 enum { GROWING_SLABS = 32 };
 
+/* A batch that fills a page, or more, is worth a slab of the heap's own. */
+enum { GUEST_BYTES = 4 * 1024 };
+
 /* ---- lists ---- */
 
 static struct slab **list_of(struct heap *h, struct slab *s, enum slab_list list)
 {
-    struct heap_class *hc = &h->of[slab_class(s)];
+    struct heap_class *hc = heap_class(h, slab_class(s));
     return list == SLAB_PARTIAL ? &hc->partial : &hc->full;
 }
 
@@ -48,7 +51,7 @@ static void list_push(struct heap *h, struct slab *s, enum slab_list list)
 static void slab_release(struct heap *h, struct slab *s)
 {
     list_remove(h, s);
-    counter_add(&h->of[slab_class(s)].released, 1);
+    counter_add(&heap_class(h, slab_class(s))->released, 1);
     store_relaxed(&s->owner, NULL);
     store_relaxed(&s->kind, UNIT_FREED);
     classmap_set(s->unit, slab_units(s), 0);
@@ -57,7 +60,7 @@ static void slab_release(struct heap *h, struct slab *s)
 
 bool slabs_settle(struct heap *h, struct slab *s)
 {
-    struct heap_class *hc = &h->of[slab_class(s)];
+    struct heap_class *hc = heap_class(h, slab_class(s));
     enum slab_list list = s->free != 0 ? SLAB_PARTIAL : SLAB_FULL;
     bool only = hc->partial == NULL || (hc->partial == s && s->next == NULL);
     if (slab_is_idle(s) && !only && !remote_is_listed(s)) {
@@ -100,7 +103,7 @@ static void inbox_sort(struct heap *h)
 {
     struct slab *next;
     for (struct slab *s = remote_inbox(h); s != NULL; s = next) {
-        struct heap_class *hc = &h->of[slab_class(s)];
+        struct heap_class *hc = heap_class(h, slab_class(s));
         next = remote_next(s);
         remote_link(s, hc->returned);
         hc->returned = s;
@@ -109,7 +112,7 @@ static void inbox_sort(struct heap *h)
 
 struct chain slabs_returned(struct heap *h, unsigned cls, unsigned least)
 {
-    struct heap_class *hc = &h->of[cls];
+    struct heap_class *hc = heap_class(h, cls);
     inbox_sort(h);
     while (hc->returned != NULL) {
         struct slab *s = hc->returned;
@@ -127,7 +130,7 @@ void slabs_collect(struct heap *h)
 {
     inbox_sort(h);
     for (unsigned cls = size_classes.first; cls < CLASS_COUNT; cls++) {
-        struct heap_class *hc = &h->of[cls];
+        struct heap_class *hc = heap_class(h, cls);
         while (hc->returned != NULL) {
             struct slab *s = hc->returned;
             hc->returned = remote_next(s);
@@ -142,15 +145,15 @@ static struct slab *adopt(struct heap *h, unsigned cls)
     while ((s = remote_adopt(h, cls)) != NULL) {
         s->list = SLAB_UNLISTED;
         collect_from(h, s);
-        if (h->of[cls].partial != NULL)
-            return h->of[cls].partial;
+        if (heap_class(h, cls)->partial != NULL)
+            return heap_class(h, cls)->partial;
     }
     return NULL;
 }
 
 static struct slab *slab_create(struct heap *h, unsigned cls)
 {
-    struct heap_class *hc = &h->of[cls];
+    struct heap_class *hc = heap_class(h, cls);
     unsigned units = class_units(cls);
     struct run r = reserve_take(units, units);
     if (r.unit == RESERVE_NONE)
@@ -169,18 +172,31 @@ static struct slab *slab_create(struct heap *h, unsigned cls)
 
 struct slab *slabs_find(struct heap *h, unsigned cls)
 {
-    struct heap_class *hc = &h->of[cls];
+    struct heap_class *hc = heap_class(h, cls);
     if (hc->partial != NULL)
         return hc->partial;
     struct slab *s = adopt(h, cls);
     return s != NULL ? s : slab_create(h, cls);
 }
 
+bool slabs_is_guest(struct heap *h, unsigned cls, size_t bytes)
+{
+    struct heap_class *hc = heap_class(h, cls);
+    return h->id != 0 && bytes < GUEST_BYTES && hc->partial == NULL && hc->full == NULL;
+}
+
+void slabs_share(struct heap *h, struct slab *s)
+{
+    list_remove(h, s);
+    if (!remote_orphan(s))
+        slabs_settle(h, s);
+}
+
 void slabs_shrink(struct heap *h)
 {
     for (unsigned cls = size_classes.first; cls < CLASS_COUNT; cls++) {
         struct slab *next;
-        for (struct slab *s = h->of[cls].partial; s != NULL; s = next) {
+        for (struct slab *s = heap_class(h, cls)->partial; s != NULL; s = next) {
             next = s->next;
             if (slab_is_idle(s) && !remote_is_listed(s))
                 slab_release(h, s);
@@ -206,8 +222,8 @@ void slabs_abandon(struct heap *h)
     slabs_collect(h);
     slabs_shrink(h);
     for (unsigned cls = size_classes.first; cls < CLASS_COUNT; cls++) {
-        list_abandon(h, h->of[cls].partial);
-        list_abandon(h, h->of[cls].full);
+        list_abandon(h, heap_class(h, cls)->partial);
+        list_abandon(h, heap_class(h, cls)->full);
     }
 }
 

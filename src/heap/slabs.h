@@ -4,6 +4,11 @@
  * A slab of a heap is on one of two lists of its class: `partial` (has free blocks) or `full`. A
  * slab that becomes idle (all blocks free) goes back to the reserve unless it is the only partial
  * one of its class: that one stays for the next allocation, until slabs_shrink.
+ *
+ * A heap's first batches of a class come from an orphan, or from a new slab, that becomes an orphan
+ * at once: what threads of few blocks hold lies together, and not on a page a thread and class. The
+ * blocks go home as any other heap's do. The first heap has slabs of its own from the start, so a
+ * process of one thread shares nothing.
  */
 #ifndef ASH_SLABS_H
 #define ASH_SLABS_H
@@ -15,6 +20,15 @@
  * memory.
  */
 struct slab *slabs_find(struct heap *h, unsigned cls);
+
+/*
+ * True when `h`, which is about to take `bytes` of the class, uses so little of it that a slab of
+ * its own would not pay: it is to share the one that slabs_find finds.
+ */
+bool slabs_is_guest(struct heap *h, unsigned cls, size_t bytes);
+
+/* Makes a slab that slabs_find found nobody's, for the next heap: blocks were taken from it. */
+void slabs_share(struct heap *h, struct slab *s);
 
 /* Blocks come home to a slab that `h` owns: see slab_put. */
 struct block *slabs_put(struct heap *h, struct slab *s, struct block *list);

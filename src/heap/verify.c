@@ -68,7 +68,7 @@ static int verify_bin(struct heap *h, unsigned cls)
 {
     if (options.harden)
         return 0; /* its lists are arrays: see heap/hard.c */
-    struct heap_class *hc = &h->of[cls];
+    struct heap_class *hc = heap_class(h, cls);
     unsigned length = load_relaxed(&hc->cap) - bin_room(&h->bin[cls]);
     return verify_list(cls, h->bin[cls].head, length) +
            verify_list(cls, hc->spare, load_relaxed(&hc->spare_count));
@@ -78,11 +78,11 @@ static int verify_bin(struct heap *h, unsigned cls)
 static int verify_lists(struct heap *h, unsigned cls)
 {
     int faults = 0;
-    for (struct slab *s = h->of[cls].partial; s != NULL; s = s->next)
+    for (struct slab *s = heap_class(h, cls)->partial; s != NULL; s = s->next)
         if (s->free == 0 || s->list != SLAB_PARTIAL || slab_class(s) != cls ||
             load_relaxed(&s->owner) != h)
             faults += fault("slab on the wrong list", s);
-    for (struct slab *s = h->of[cls].full; s != NULL; s = s->next)
+    for (struct slab *s = heap_class(h, cls)->full; s != NULL; s = s->next)
         if (s->free != 0 || s->list != SLAB_FULL || slab_class(s) != cls ||
             load_relaxed(&s->owner) != h)
             faults += fault("slab on the wrong list", s);

@@ -22,10 +22,8 @@ struct sums {
     uint64_t hits, misses, taken, flushed, direct, cached, spare, remote_frees, created, released;
 };
 
-static void sums_add(struct sums *sum, struct heap *h, unsigned cls)
+static void sums_add(struct sums *sum, struct heap_class *hc, uint64_t word)
 {
-    struct heap_class *hc = &h->of[cls];
-    uint64_t word = load_relaxed(&h->bin[cls].word);
     int64_t length = load_relaxed(&hc->cap) + (int64_t)(word & 0xffff) - (int64_t)BIN_FULL;
     sum->hits += load_relaxed(&hc->hits) + word / BIN_HIT;
     sum->misses += load_relaxed(&hc->misses);
@@ -42,11 +40,11 @@ static void sums_add(struct sums *sum, struct heap *h, unsigned cls)
 static struct sums sums_of(unsigned cls)
 {
     struct sums sum = {0};
-    sums_add(&sum, &heap_late, cls);
+    sums_add(&sum, &heap_late[cls], BIN_FULL);
     for (unsigned id = 0, n = heap_count(); id < n; id++) {
         struct heap *h = load_acquire(&heap_table[id]); /* pairs with heap_create */
         if (h != NULL)
-            sums_add(&sum, h, cls);
+            sums_add(&sum, heap_class(h, cls), load_relaxed(&h->bin[cls].word));
     }
     return sum;
 }

@@ -52,8 +52,8 @@ static void heaps_boot(void)
 /* Makes a slab of `h` of which the program holds the first `n` blocks. */
 static void slab_make(unsigned i, struct heap *h, unsigned n)
 {
-    struct slab *partial = h->of[cls].partial;
-    h->of[cls].partial = NULL; /* else that one is found */
+    struct slab *partial = heap_class(h, cls)->partial;
+    heap_class(h, cls)->partial = NULL; /* else that one is found */
     struct slab *s = slabs_find(h, cls);
     if (partial != NULL) {
         s->next = partial;
@@ -255,8 +255,8 @@ static void account(unsigned freed)
     model_require(remote_orphans() == 0, "%lu orphans are counted, none is there", (unsigned long)remote_orphans());
     for (int t = 0; t <= THREADS; t++) {
         model_require(load_relaxed(&heap[t]->inbox) == 0, "an inbox holds a slab after it was emptied");
-        slabs += count_list(heap[t], heap[t]->of[cls].partial, SLAB_PARTIAL, seen, &free);
-        slabs += count_list(heap[t], heap[t]->of[cls].full, SLAB_FULL, seen, &free);
+        slabs += count_list(heap[t], heap_class(heap[t], cls)->partial, SLAB_PARTIAL, seen, &free);
+        slabs += count_list(heap[t], heap_class(heap[t], cls)->full, SLAB_FULL, seen, &free);
     }
     for (unsigned i = 0; i < SLABS; i++)
         held += out[i];

@@ -18,8 +18,8 @@ static const char *const quiet[] = {"&orphan_count", "&mapped_chunks", "&total",
                                     "&low",          "&hc->created",   "&hc->released", "c", /* counter_add */
                                     "p", /* atomic_max */
                                     "&s->carved",    "&s->bytes",
-                                    "&h->bin[cls].word", "&heap_late.of[0].direct",
-                                    "&heap_late.of[0].flushed", "&r->full",
+                                    "&h->bin[cls].word", "&heap_late[0].direct",
+                                    "&heap_late[0].flushed", "&r->full",
                                     "&r->sleeps", "&r->wakes", "hint", "&p->wakes",
                                     "&l->highs", "&l->waited", "&g->most", "&g->highs",
                                     "&f->set->demotions", "&f->set->transitions", "count", /* fn_back_off */ NULL};

@@ -10,6 +10,7 @@
 #include "heap/slabs.h"
 #include "heap/thread.h"
 #include "heap/verify.h"
+#include "mem/meta.h"
 #include "mem/reserve.h"
 #include "tap.h"
 
@@ -60,7 +61,10 @@ static void test_orphan(void)
     ok(remote_is_listed(full), "the first block freed puts the full one there");
     struct block *q = block_of(b);
     struct slab *adopted = slab_of(cls, q);
-    ok(adopted == full || adopted == partial, "a refill adopts an orphan");
+    ok(adopted == full || adopted == partial, "a heap's first refill of a class takes from an orphan");
+    ok(load_relaxed(&adopted->owner) == NULL && remote_is_listed(adopted) == (adopted->free != 0), "and leaves it one");
+    adopted = slabs_find(b, cls);
+    ok(adopted == full || adopted == partial, "a heap that needs more adopts an orphan");
     ok(load_relaxed(&adopted->owner) == b && !remote_is_listed(adopted), "and owns it then");
     bin_free_direct(b, cls, q);
     bin_drain(b);
@@ -72,6 +76,37 @@ static void test_orphan(void)
     is_int((long)remote_orphans(), 0, "reaping leaves no orphan without blocks");
     heap_close(a);
     heap_close(b);
+}
+
+/* What many heaps hold a few blocks of lies together. */
+static void test_guests(void)
+{
+    enum { HEAPS = 64 };
+    struct heap *h[HEAPS];
+    struct block *p[HEAPS];
+    unsigned fresh = class_of(192), together = 0;
+    struct heap *first = heap_open(); /* which has slabs of its own */
+    uint64_t meta = meta_bytes();
+    for (int i = 0; i < HEAPS; i++) {
+        h[i] = heap_open();
+        p[i] = bin_refill(h[i], fresh);
+        p[i]->mark = 0;
+        together += slab_of(fresh, p[i]) == slab_of(fresh, p[0]);
+    }
+    is_int(together, HEAPS, "blocks of heaps that have one each lie in one slab");
+    ok(heap_class(h[1], fresh) + CLASS_GROUP == heap_class(h[2], fresh), "and what they know of the class, too");
+    ok(meta_bytes() - meta < HEAPS * (uint64_t)(16 * 1024), "records: %lu bytes a heap",
+       (unsigned long)(meta_bytes() - meta) / HEAPS);
+    for (int i = 0; i < HEAPS; i++) {
+        bin_free_direct(h[i], fresh, p[i]);
+        bin_drain(h[i]);
+        slabs_abandon(h[i]);
+        heap_close(h[i]);
+    }
+    slabs_reap(first);
+    slabs_abandon(first);
+    heap_close(first);
+    is_int((long)remote_orphans(), 0, "the slab is given back when all have");
 }
 
 /* A ring of threads: each frees what its neighbour allocates. */
@@ -122,6 +157,7 @@ int main(void)
     cls = class_of(64);
     test_inbox();
     test_orphan();
+    test_guests();
     test_ring();
     return tap_done();
 }
