@@ -29,9 +29,11 @@ void *front_calloc(size_t count, size_t n)
     return words;
 }
 
+/* Those who use it still are a data race. */
 void front_free_slow(void *p)
 {
-    (void)p;
+    if (p != NULL)
+        *(uint64_t *)p = 0;
 }
 
 int front_trim(void)

@@ -104,6 +104,11 @@ static const struct survivor {
     {"exec_tell_quiet", "&e->quiet", FAULT_SPLIT, false,
      "who adds to an old value is seen by whom it does not wake", NULL},
     {"drive_leave", "&d->event", FAULT_SPLIT, false, "the same", NULL},
+    {"ash_txn_end", "&t->state", FAULT_DROPPED, false, "only messages about wrong ends ask for it", NULL},
+    {"ash_txn_end", "&t->state", FAULT_NO_ACQUIRE, true, "who ends it knows that it is done, by acquiring", NULL},
+    {"ash_txn_wait", "&t->state", FAULT_NO_ACQUIRE, true, "the lock orders as much", NULL},
+    {"ash_msg_free", "&m->refs", FAULT_DROPPED, false, "only messages about double frees ask for it", NULL},
+    {"message_unref", "&m->refs", FAULT_DROPPED, false, "the same", "store_relaxed"},
     {NULL, NULL, FAULT_NONE, false, NULL, NULL},
 };
 
