@@ -87,6 +87,10 @@ ASH_INLINE unsigned bus_push(struct ash_bus *b, struct subsystem *s, struct ash_
     return k;
 }
 
+/*
+ * The ring takes nothing. Who comes just as it is closed may not see that the bus is stopped, and be
+ * told to try again; who has slept for room sees it (lane_close).
+ */
 ASH_INLINE int bus_full(const struct ash_bus *b)
 {
     return (load_relaxed(&b->state) & BUS_STOPPED) != 0 ? -ECANCELED : -EAGAIN;

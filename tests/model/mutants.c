@@ -107,6 +107,7 @@ static const struct survivor {
     {"ash_txn_end", "&t->state", FAULT_DROPPED, false, "only messages about wrong ends ask for it", NULL},
     {"ash_txn_end", "&t->state", FAULT_NO_ACQUIRE, true, "who ends it knows that it is done, by acquiring", NULL},
     {"ash_txn_wait", "&t->state", FAULT_NO_ACQUIRE, true, "the lock orders as much", NULL},
+    {"vacant_give", "&vm->state", FAULT_DROPPED, false, "who gets it asks no more than whether it is IDLE", NULL},
     {"ash_msg_free", "&m->refs", FAULT_DROPPED, false, "only messages about double frees ask for it", NULL},
     {"message_unref", "&m->refs", FAULT_DROPPED, false, "the same", "store_relaxed"},
     {NULL, NULL, FAULT_NONE, false, NULL, NULL},

@@ -25,11 +25,6 @@ static const uint64_t key = 7;
 
 /* ---- what managers have of other modules ---- */
 
-int ash_ring_wait(struct ash_ring *r, int64_t timeout_ns)
-{
-    return ring_wait(r, timeout_ns);
-}
-
 unsigned times_bucket(uint64_t ns)
 {
     (void)ns;
