@@ -63,7 +63,8 @@ ASH_INLINE int bus_route(struct ash_bus *b, const struct ash_msg *m, struct subs
 
 static ASH_NOINLINE void count_refused(struct ash_bus *b, struct subsystem *s, unsigned n)
 {
-    add_relaxed(s != NULL ? &s->refused : &b->refused, n);
+    _Atomic(uint64_t) *refused = s != NULL ? &s->refused : &b->refused;
+    add_relaxed(refused, n);
 }
 
 /* Messages were pushed. */

@@ -17,15 +17,16 @@ enum { MSGS = 2 };
 static struct ash_bus *bus;
 static struct ash_msgpool pool;
 static struct ash_msg *msgs[MSGS];
-static unsigned handled;        /* plain: written by handlers, which an ordered lane has one after the other */
-static unsigned sent[THREADS];  /* by the thread */
+static unsigned handled[THREADS + 1]; /* plain: by the thread; the last: at the end */
+static unsigned sent[THREADS];        /* by the thread */
 
 /* `delivered` and `dead`, which drains compare, are counted at sites of these names. */
 static const char *const counts[] = {"c", NULL};
 
 /* ---- a router that has one pattern ---- */
 
-static struct handler *route;
+static struct handler *added, *route; /* plain: under the bus' lock; what was compiled */
+static bool no_route;
 
 struct ash_router *ash_router_create(void)
 {
@@ -41,13 +42,14 @@ int ash_router_destroy(struct ash_router *r)
 int ash_router_add(struct ash_router *r, const char *pattern, void *h, const char **conflict)
 {
     (void)r, (void)pattern, (void)conflict;
-    route = h;
+    added = h;
     return 0;
 }
 
 int ash_router_compile(struct ash_router *r)
 {
     (void)r;
+    route = added;
     return 0;
 }
 
@@ -62,17 +64,31 @@ int ash_router_match(const struct ash_router *r, const char *path, size_t len, s
     (void)r, (void)path, (void)len;
     match->n = 0;
     match->handler = route;
-    return 0;
+    return no_route ? -ENOENT : 0;
 }
 
 /* ---- the beginning ---- */
 
+static unsigned all_handled(void)
+{
+    unsigned n = 0;
+    for (int k = 0; k <= THREADS; k++)
+        n += handled[k];
+    return n;
+}
+
 static void handle(struct ash_msg *m, const struct ash_match *match, void *user)
 {
     (void)match;
-    model_require(user == &handled && ((unsigned char *)m->body)[0] == 1, "another message");
+    model_require(user == &pool && ((unsigned char *)m->body)[0] == 1, "another message");
     ((unsigned char *)m->body)[0] = 2;
-    handled++;
+    handled[model_self() < 0 ? THREADS : model_self()]++;
+}
+
+static void dead(struct ash_msg *m, enum ash_bus_reason reason, void *user)
+{
+    model_require(reason == ASH_BUS_NO_HANDLER, "it has a handler");
+    handle(m, NULL, user);
 }
 
 static void message(unsigned i, const char *target)
@@ -87,13 +103,17 @@ static void message(unsigned i, const char *target)
     msgs[i] = m;
 }
 
-static void make(unsigned workers, unsigned pollers, unsigned capacity)
+static void make(unsigned workers, unsigned capacity, unsigned flags)
 {
     scenario_boot();
     model_own(&bus_self);
-    bus = ash_bus_create(ASH_BUS_CONFIG(.workers = workers, .pollers = pollers, .capacity = capacity));
+    model_own(&errno);
+    bus = ash_bus_create(ASH_BUS_CONFIG(.workers = workers, .pollers = workers == 0 ? 2 : 0, .capacity = capacity,
+                                        .dead = dead, .user = &pool));
     model_require(bus != NULL, "no bus");
-    model_require(ash_bus_on(bus, "disk://a", handle, &handled) == 0, "no handler");
+    model_require(ash_bus_subsystem(bus, "disk", ASH_BUS_SUBSYSTEM_CONFIG(.flags = flags)) == 0, "no subsystem");
+    model_require(ash_bus_on(bus, "disk://a", handle, &pool) == 0, "no handler");
+    route = added;
     store_relaxed(&bus->subsystem[0]->changed, 0); /* compiled */
     for (unsigned i = 0; i < MSGS; i++)
         message(i, "disk://a");
@@ -119,7 +139,7 @@ static void send(unsigned i)
 
 static void polled(void)
 {
-    make(0, 2, MSGS);
+    make(0, MSGS, 0);
 }
 
 static void polled_sent(void)
@@ -128,16 +148,37 @@ static void polled_sent(void)
     send(0);
 }
 
+static void polled_dead(void)
+{
+    polled_sent();
+    no_route = true;
+}
+
+static void unordered_sent(void)
+{
+    make(0, MSGS, ASH_BUS_UNORDERED);
+    send(0);
+}
+
+/* What was added last is not compiled. */
+static void unordered_changed(void)
+{
+    unordered_sent();
+    send(1);
+    route = NULL;
+    store_relaxed(&bus->subsystem[0]->changed, 1);
+}
+
 /* One more has to wait for room. */
 static void polled_full(void)
 {
-    make(0, 2, 1);
+    make(0, 1, 0);
     send(0);
 }
 
 static void threaded(void)
 {
-    make(1, 0, MSGS);
+    make(1, MSGS, 0);
 }
 
 static void threaded_sent(void)
@@ -169,12 +210,34 @@ static void drain(void)
 static void drain_1(void)
 {
     drain();
-    model_require(handled == 1, "%u are handled", handled);
+    model_require(all_handled() == 1, "%u are handled", all_handled());
 }
 
 static void poll_0(void)
 {
     ash_bus_poll(bus, 0, MSGS);
+}
+
+static void poll_1(void)
+{
+    ash_bus_poll(bus, 1, MSGS);
+}
+
+static void wait_0(void)
+{
+    model_require(ash_bus_wait(bus, 0, -1) == 0, "nothing is there");
+}
+
+static void wait_1(void)
+{
+    model_require(ash_bus_wait(bus, 1, -1) == 0, "nothing is there");
+}
+
+/* There is a message, or all have been handled and no more will come. */
+static void wait_over(void)
+{
+    int status = ash_bus_wait(bus, 0, -1);
+    model_require(status == 0 || (status == -ECANCELED && all_handled() == 1), "it is over too early");
 }
 
 static void wait_poll(void)
@@ -193,6 +256,12 @@ static void stop(void)
     model_require(ash_bus_stop(bus, -1) == 0, "it does not stop");
 }
 
+static void send_stop(void)
+{
+    send(0);
+    stop();
+}
+
 static void thread_0(void)
 {
     bus_thread(&bus->worker[0]);
@@ -208,6 +277,12 @@ static void polled_net(void)
 static void add_net(void)
 {
     model_require(ash_bus_subsystem(bus, "net", NULL) == 0, "no subsystem");
+}
+
+static void add_send_net(void)
+{
+    add_net();
+    model_require(ash_bus_send(bus, msgs[1]) == 0, "it cannot be sent");
 }
 
 static void send_net(void)
@@ -230,7 +305,7 @@ static void check_rest(void)
 static void check_1(void)
 {
     check_rest();
-    model_require(handled == 1 && bus_pending(bus) == 0, "%u are handled, %lu pending", handled,
+    model_require(all_handled() == 1 && bus_pending(bus) == 0, "%u are handled, %lu pending", all_handled(),
                   (unsigned long)bus_pending(bus));
 }
 
@@ -240,16 +315,22 @@ static void check_none(void)
     model_require(bus_pending(bus) == 0, "there is one");
 }
 
+static void check_both(void)
+{
+    check_rest();
+    model_require(all_handled() == MSGS && bus_pending(bus) == 0, "%u are handled", all_handled());
+}
+
 static void check_late(void)
 {
     check_rest();
-    model_require(bus_pending(bus) + handled == sent[0], "one is lost");
+    model_require(bus_pending(bus) + all_handled() == sent[0], "one is lost");
 }
 
 static void check_full(void)
 {
     check_rest();
-    model_require(handled == 1 + sent[0] && bus_pending(bus) == 0, "one is lost");
+    model_require(all_handled() == 1 + sent[0] && bus_pending(bus) == 0, "one is lost");
 }
 
 static void check_net(void)
@@ -317,6 +398,55 @@ const struct scenario bus_scenarios[] = {
      .thread = {add_net, send_net},
      .check = check_net,
      .loud = counts},
+    {.name = "bus-subsystem-poll",
+     .invariant = "a poller looks while a subsystem is being added: it is not there, or whole",
+     .setup = polled,
+     .thread = {add_net, poll_0},
+     .check = check_none,
+     .loud = counts},
+    {.name = "bus-subsystem-wait",
+     .invariant = "a poller sleeps while a subsystem is being added, and a message sent to it",
+     .setup = polled_net,
+     .thread = {add_send_net, wait_poll},
+     .check = check_1,
+     .loud = counts},
+    {.name = "bus-subsystem-drain",
+     .invariant = "one drains while a subsystem is being added",
+     .setup = polled,
+     .thread = {add_net, drain},
+     .check = check_none,
+     .loud = counts},
+    {.name = "bus-drain-dead",
+     .invariant = "the last message becomes a dead letter while one who drains begins to sleep",
+     .setup = polled_dead,
+     .thread = {drain_1, poll_0},
+     .check = check_1,
+     .loud = counts},
+    {.name = "bus-drain-unordered",
+     .invariant = "the last message of an unordered subsystem is handled while one who drains begins to sleep",
+     .setup = unordered_sent,
+     .thread = {drain_1, poll_0},
+     .check = check_1,
+     .loud = counts},
+    {.name = "bus-compile",
+     .invariant = "two pollers have a message each where a pattern was added: one compiles, both match",
+     .setup = unordered_changed,
+     .thread = {poll_0, poll_1},
+     .check = check_both,
+     .loud = counts},
+    {.name = "bus-wait-two",
+     .invariant = "two pollers find a message without sleeping",
+     .setup = polled_sent,
+     .thread = {wait_0, wait_1},
+     .check = check_rest},
+    {.name = "bus-wait-over",
+     .invariant = "a bus is stopped behind the last message while a poller waits: it is over when that is handled",
+     .setup = polled,
+     .thread = {send_stop, wait_over},
+     .check = check_1,
+     .loud = counts,
+     .full_only = true,
+     .most = 200000},
     {.name = "bus-drain-two",
      .invariant = "two drain a bus without threads: one handles, both see it done",
      .setup = polled_sent,

@@ -1,6 +1,6 @@
 /*
- * Scenarios of what several owners share: the bytes of bufs (pool/buf) and messages (msg/msg). Each owner reads or writes
- * the bytes before it gives its part up; whoever is the last, or finds itself alone, writes to all of them.
+ * Scenarios of what several owners share: the bytes of bufs (pool/buf) and messages (msg/msg). Each owner reads or
+ * writes the bytes before it gives its part up; whoever is the last, or finds itself alone, writes to all of them.
  */
 #include "scenario.h"
 

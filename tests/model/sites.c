@@ -23,7 +23,7 @@ static const char *const quiet[] = {"&orphan_count", "&mapped_chunks", "&total",
                                     "&r->sleeps", "&r->wakes", "hint", "&p->wakes",
                                     "&l->highs", "&l->waited", "&g->most", "&g->highs",
                                     "&f->set->demotions", "&f->set->transitions", "count", /* fn_back_off */
-                                    "&m->serial", "&m->parallel", NULL};
+                                    "&m->serial", "&m->parallel", "refused", NULL};
 
 static bool listed(const char *const *list, const char *place)
 {

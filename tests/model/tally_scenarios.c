@@ -1,14 +1,14 @@
 /*
- * Scenarios of counters by thread (vm/tally), with all lines but the last taken. Whoever has a line writes to a plain word
- * that goes with it, so two who have it, or one who comes before the other has gone, are a data race.
+ * Scenarios of counters by thread (vm/tally), with all lines but the last taken. Whoever has a line writes to a plain
+ * word that goes with it, so two who have it, or one who comes before the other has gone, are a data race.
  */
 #include "scenario.h"
 
 #include "vm/tally.h"
 
 static struct tally tally;
-static unsigned word[TALLY_LINES];   /* plain: of who has the line */
-static unsigned added[THREADS];      /* by the thread */
+static unsigned word[TALLY_LINES]; /* plain: of who has the line */
+static unsigned added[THREADS];    /* by the thread */
 static const char *const counts[] = {"c", NULL};
 
 static void one_left(void)
