@@ -89,8 +89,8 @@ ASH_INLINE unsigned bus_push(struct ash_bus *b, struct subsystem *s, struct ash_
 }
 
 /*
- * The ring takes nothing. Who comes just as it is closed may not see that the bus is stopped, and be
- * told to try again; who has slept for room sees it (lane_close).
+ * The ring takes nothing. Who comes just as it is closed may not see that the bus is stopped, and
+ * be told to try again; who has slept for room sees it (lane_close).
  */
 ASH_INLINE int bus_full(const struct ash_bus *b)
 {
