@@ -63,7 +63,8 @@ ASH_INLINE int bus_route(struct ash_bus *b, const struct ash_msg *m, struct subs
 
 static ASH_NOINLINE void count_refused(struct ash_bus *b, struct subsystem *s, unsigned n)
 {
-    add_relaxed(s != NULL ? &s->refused : &b->refused, n);
+    _Atomic(uint64_t) *refused = s != NULL ? &s->refused : &b->refused;
+    add_relaxed(refused, n);
 }
 
 /* Messages were pushed. */
@@ -87,6 +88,10 @@ ASH_INLINE unsigned bus_push(struct ash_bus *b, struct subsystem *s, struct ash_
     return k;
 }
 
+/*
+ * The ring takes nothing. Who comes just as it is closed may not see that the bus is stopped, and
+ * be told to try again; who has slept for room sees it (lane_close).
+ */
 ASH_INLINE int bus_full(const struct ash_bus *b)
 {
     return (load_relaxed(&b->state) & BUS_STOPPED) != 0 ? -ECANCELED : -EAGAIN;

@@ -8,7 +8,11 @@
 #include <errno.h>
 #include <limits.h>
 
-enum { SEARCH_ROUNDS = 64, SEARCH_PAUSES = 8 }; /* looks before parking, and pauses between two */
+/* Looks before parking, and pauses between two. The model has fewer. */
+#ifndef BUS_SEARCH_ROUNDS
+#define BUS_SEARCH_ROUNDS 64
+#endif
+enum { SEARCH_PAUSES = 8 };
 
 ASH_TLS struct bus_worker *bus_self;
 
@@ -352,7 +356,7 @@ static bool worker_search(struct bus_worker *w)
     struct ash_bus *b = w->bus;
     add_relaxed(&b->parking.searching, 1);
     for (;;) {
-        for (unsigned i = 0; i < SEARCH_ROUNDS; i++) {
+        for (unsigned i = 0; i < BUS_SEARCH_ROUNDS; i++) {
             if (worker_take(w, BUS_BATCH)) {
                 worker_found(b);
                 return true;

@@ -45,7 +45,8 @@ bool lane_push_wait(struct lane *l, void *item, int64_t until)
     for (;;) {
         uint32_t seen = load_acquire(&l->room); /* pairs with lane_tell_room */
         pushed = ash_ring_push(l->ring, &item, 1) != 0;
-        if (pushed || load_relaxed(&l->closed) != 0 || !wait_room(l, seen, until))
+        /* acquire: why it is closed; pairs with lane_close */
+        if (pushed || load_acquire(&l->closed) != 0 || !wait_room(l, seen, until))
             break;
     }
     sub_relaxed(&l->senders, 1);
@@ -55,7 +56,7 @@ bool lane_push_wait(struct lane *l, void *item, int64_t until)
 void lane_close(struct lane *l)
 {
     ash_ring_close(l->ring);
-    store_relaxed(&l->closed, 1);
+    store_release(&l->closed, 1); /* the bus is stopped; pairs with lane_push_wait */
     lane_tell_room(l, UINT_MAX);
 }
 

@@ -43,7 +43,7 @@ struct lane {
     ASH_LINE_ALIGNED _Atomic(uint32_t) claimed; /* atomic: 0 or 1; publishes the claimer's fields */
     _Atomic(uint32_t) rest;   /* atomic: who has claimed it writes; items are left over */
     _Atomic(uint32_t) marked; /* atomic: the program was told that `high` was reached */
-    _Atomic(uint32_t) closed; /* atomic: the ring is; published by `room` */
+    _Atomic(uint32_t) closed; /* atomic: the ring is; publishes why */
     _Atomic(uint64_t) highs;  /* atomic: counter, several writers */
     ASH_LINE_ALIGNED _Atomic(uint32_t) senders; /* atomic: that may sleep */
     _Atomic(uint32_t) room;                     /* atomic: changes before senders are woken */

@@ -147,6 +147,9 @@ struct ash_txnmgr {
 /* The transaction whose body the calling thread is in; NULL: none. */
 ASH_HIDDEN extern ASH_TLS struct ash_txn *txn_self;
 
+/* The manager that the calling thread drives; NULL: none. Its bodies, hooks and `store` see it. */
+ASH_HIDDEN extern ASH_TLS struct ash_txnmgr *txn_driven;
+
 /*
  * Whether the thread is in a body, hook or `store` of this manager, or in one of another that such
  * a one waits for: it must not wait for it.

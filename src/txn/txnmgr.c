@@ -14,14 +14,13 @@ enum {
     HAND_OUT_EVERY = 16, /* submissions */
 };
 
-/* The manager that the calling thread drives; NULL: none. Its bodies, hooks and `store` see it. */
-static ASH_TLS struct ash_txnmgr *driven;
+ASH_TLS struct ash_txnmgr *txn_driven;
 
 static ASH_TLS unsigned submissions; /* of the calling thread, to managers that are eager */
 
 bool txn_inside(const struct ash_txnmgr *m)
 {
-    const struct ash_txnmgr *drives = driven;
+    const struct ash_txnmgr *drives = txn_driven;
     const struct ash_txn *in = txn_self;
     while (drives != NULL && drives != m)
         drives = drives->outer;
@@ -211,12 +210,12 @@ static unsigned step(struct ash_txnmgr *m, unsigned want)
     uint32_t generation = m->generation;
     want = (unsigned)size_max(want, dispatch_is_parallel(&m->dispatch) ? RUN_LEAST : RUN_ALONE);
     want = m->config.store == NULL && want < n - at ? at + want : n;
-    m->outer = driven;
-    driven = m;
+    m->outer = txn_driven;
+    txn_driven = m;
     while ((end = step_told(m, n, step_run(m, n, want))) == at)
         want = n;
     step_tell(m, at, end, m->config.store != NULL ? step_store(m, n) : 0);
-    driven = m->outer;
+    txn_driven = m->outer;
     if (ASH_UNLIKELY(m->generation != generation))
         fatal("txns %s: a body, hook or store returned in a forked child", m->name);
     step_settle(m, at, end);

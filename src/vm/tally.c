@@ -41,7 +41,7 @@ static unsigned line_take(void)
     uint64_t seen = load_relaxed(&taken);
     while (~seen != 0)
         /* acquire: the counts of the thread that had the line before; pairs with detach */
-        if (cas_acq_rel(&taken, &seen, seen | (seen + 1)))
+        if (cas_acquire(&taken, &seen, seen | (seen + 1)))
             return (unsigned)__builtin_ctzll(~seen);
     return TALLY_LINES;
 }

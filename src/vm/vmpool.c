@@ -70,7 +70,7 @@ static struct ash_vm *queue_wait(struct ash_vmpool *p, int64_t timeout_ns)
     p->last = &w.next;
     store_relaxed(&p->waiting, load_relaxed(&p->waiting) + 1);
     os_unlock(&p->lock);
-    while (load_acquire(&w.word) == 0 && (timeout_ns < 0 || now - from < timeout_ns)) {
+    while (load_relaxed(&w.word) == 0 && (timeout_ns < 0 || now - from < timeout_ns)) {
         os_wait(&w.word, 0, timeout_ns < 0 ? -1 : timeout_ns - (now - from));
         now = (int64_t)os_clock_ns();
     }

@@ -22,7 +22,7 @@ objects=
 for source in $sources "$top_srcdir"/preload/malloc.c "$top_srcdir"/preload/api.c "$top_srcdir"/tests/fuzz/[!r]*.c \
     "$top_srcdir"/tools/trace*.c "$top_srcdir"/tools/elf.c \
     "$top_srcdir"/tools/json.c "$top_srcdir"/tools/heapfile.c "$top_srcdir"/tools/page.c "$top_srcdir"/tools/statpage.c \
-    "$top_srcdir"/tools/symbols.c "$top_srcdir"/tools/flame.c; do
+    "$top_srcdir"/tools/symbols.c "$top_srcdir"/tools/flame.c "$top_srcdir"/tools/show.c; do
     object=$build/$(echo "${source#"$top_srcdir"/}" | tr / -).o
     case $source in */preload/*) first="-include $top_srcdir/tests/fuzz/family.h" ;; *) first= ;; esac
     # shellcheck disable=SC2086 # lists of words, here and below

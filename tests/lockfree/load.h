@@ -39,7 +39,7 @@ long load_finish(void);
 /* To be called before load_start: the threads sleep but for what load_progress lets them do. */
 void load_in_turns(void);
 
-/* Waits until each thread has made `operations` more: false when one did not in `seconds`. Fine in a signal handler. */
+/* Waits until each thread has made `operations` more: false when one makes none for `seconds`. Fine in a handler. */
 int load_progress(uint64_t operations, int seconds);
 
 #endif

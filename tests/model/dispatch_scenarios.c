@@ -70,19 +70,8 @@ static void body_shared(struct dispatch_txn *t)
 static void make(void (*body)(struct dispatch_txn *t), bool shared)
 {
     scenario_boot();
-    model_own(&exec_self);
-    exec.workers = 1;
-    exec.worker = place;
-    model_require(inject_init(&exec.inject, 1), "no cells");
-    park_init(&exec.parking, 1, slots);
+    scenario_exec(&exec, place, slots, 1);
     store_relaxed(&exec.parking.searching, 1); /* the worker: nobody is to be woken */
-    store_relaxed(&exec.running, 1);
-    for (unsigned i = 0; i < ASH_COUNT(place); i++) {
-        deque_init(&place[i].deque);
-        place[i].exec = &exec;
-        place[i].index = i;
-        place[i].turn = INJECT_TURN;
-    }
     model_require(deque_grow(&place[1].deque), "no memory");
     model_require(dispatch_init(&dispatch, &exec, (struct dispatch_calls){.body = body}) == 0, "no memory");
     dispatch_force(&dispatch, DISPATCH_PARALLEL);
@@ -108,13 +97,22 @@ static void shared(void)
 
 /* ---- threads ---- */
 
+static struct dispatch_txn *const list[TXNS] = {&txns[0].txn, &txns[1].txn};
+
+/* The first `want` of `n`; in the list's own order those behind may be done as well. */
+static size_t run_front(unsigned n, unsigned want)
+{
+    size_t done = 0;
+    model_require(dispatch_run(&dispatch, list, n, want, &done) == 0 && done >= want && done <= n,
+                  "%zu of %u have been run", done, want);
+    for (unsigned i = 0; i < done; i++)
+        model_require(word[i] == 1, "transaction %u was run %u times", i, word[i]);
+    return done;
+}
+
 static void run(unsigned n)
 {
-    struct dispatch_txn *list[TXNS] = {&txns[0].txn, &txns[1].txn};
-    size_t done = 0;
-    model_require(dispatch_run(&dispatch, list, n, n, &done) == 0 && done == n, "they have not been run");
-    for (unsigned i = 0; i < n; i++)
-        model_require(word[i] == 1, "transaction %u was run %u times", i, word[i]);
+    run_front(n, n);
     word[0] = word[1] = 2; /* all are done */
 }
 
@@ -125,6 +123,33 @@ static void run_1(void)
 
 static void run_2(void)
 {
+    run(2);
+}
+
+/* What is done of the front is the program's again, while the other may be under way. */
+static void run_1_then_2(void)
+{
+    size_t done = run_front(2, 1);
+    for (unsigned i = 0; i < done; i++)
+        word[i] = 2;
+    if (done == 2)
+        return; /* the list is over */
+    size_t all = 0;
+    model_require(dispatch_run(&dispatch, list, 2, 2, &all) == 0 && all == 2, "the rest has not been run");
+    model_require(word[1] == 1, "transaction 1 was run %u times", word[1]);
+    word[1] = 2;
+}
+
+/* The list grows after some of it was handed out. */
+static void more_1_run_2(void)
+{
+    dispatch_more(&dispatch, list, 1);
+    run(2);
+}
+
+static void more_2_run_2(void)
+{
+    dispatch_more(&dispatch, list, 2);
     run(2);
 }
 
@@ -164,6 +189,24 @@ const struct scenario dispatch_scenarios[] = {
      .invariant = "two transactions of one key: one behind the other, whoever runs them",
      .setup = shared,
      .thread = {run_2, help_2},
+     .check = check_done,
+     .full_only = true},
+    {.name = "dispatch-front",
+     .invariant = "the front of a list is done and the program's again while what is behind it is under way",
+     .setup = apart,
+     .thread = {run_1_then_2, help_1},
+     .check = check_done,
+     .full_only = true},
+    {.name = "dispatch-more",
+     .invariant = "one is handed out, and taken by a worker or not, before the list grows and is run",
+     .setup = apart,
+     .thread = {more_1_run_2, help_1},
+     .check = check_done,
+     .full_only = true},
+    {.name = "dispatch-more-shared",
+     .invariant = "two of one key are handed out before they are run: one behind the other",
+     .setup = shared,
+     .thread = {more_2_run_2, help_2},
      .check = check_done,
      .full_only = true},
     {.name = NULL},

@@ -23,21 +23,26 @@ int exec_restart(struct ash_exec *e)
     model_fail("the executor does not run");
 }
 
+void scenario_exec(struct ash_exec *e, struct worker *w, struct park_slot *slot, unsigned workers)
+{
+    model_own(&exec_self);
+    e->workers = workers;
+    e->worker = w;
+    model_require(inject_init(&e->inject, 1), "no cells");
+    park_init(&e->parking, workers, slot);
+    store_relaxed(&e->running, 1);
+    for (unsigned i = 0; i < workers + EXEC_GUESTS; i++) {
+        deque_init(&w[i].deque);
+        w[i].exec = e;
+        w[i].index = i;
+        w[i].turn = INJECT_TURN;
+    }
+}
+
 static void make(unsigned workers)
 {
     scenario_boot();
-    model_own(&exec_self);
-    exec.workers = workers;
-    exec.worker = place;
-    model_require(inject_init(&exec.inject, 1), "no cells");
-    park_init(&exec.parking, workers, slots);
-    store_relaxed(&exec.running, 1);
-    for (unsigned i = 0; i < workers + EXEC_GUESTS; i++) {
-        deque_init(&place[i].deque);
-        place[i].exec = &exec;
-        place[i].index = i;
-        place[i].turn = INJECT_TURN;
-    }
+    scenario_exec(&exec, place, slots, workers);
     model_name(&exec.inject.tail, "inject.tail");
     model_name(&exec.inject.head, "inject.head");
     model_name(&exec.parking.searching, "searching");

@@ -22,33 +22,6 @@ static unsigned next_number;   /* plain: likewise; the item that comes next */
 static bool refused[THREADS];
 static _Atomic(uint32_t) level; /* atomic: how often the program was told high, less low */
 
-/* The public functions, which the bus calls. */
-unsigned ash_ring_push(struct ash_ring *r, void *const *items, unsigned n)
-{
-    return ring_push(r, items, n);
-}
-
-unsigned ash_ring_pop(struct ash_ring *r, void **items, unsigned n)
-{
-    return ring_pop(r, items, n);
-}
-
-void ash_ring_close(struct ash_ring *r)
-{
-    ring_close(r);
-}
-
-int ash_ring_ready(const struct ash_ring *r)
-{
-    return ring_ready(r);
-}
-
-unsigned ash_ring_count(const struct ash_ring *r)
-{
-    uint64_t head = load_relaxed(&r->head), tail = load_relaxed(&r->tail) & ~RING_CLOSED;
-    return tail > head ? (unsigned)(tail - head) : 0;
-}
-
 static void make(bool ordered)
 {
     scenario_boot();

@@ -26,7 +26,8 @@ static const struct scenario *const tables[] = {
     mem_scenarios,   reserve_scenarios, remote_scenarios,  heap_scenarios,   ring_scenarios,
     arena_scenarios, depot_scenarios,   ringlog_scenarios, vmidle_scenarios, shown_scenarios,
     vm_scenarios,    txn_scenarios,     exec_scenarios,    drive_scenarios,  dispatch_scenarios,
-    gate_scenarios,  lane_scenarios,    replies_scenarios, map_scenarios,
+    txnmgr_scenarios, gate_scenarios, lane_scenarios,   replies_scenarios, map_scenarios,
+    msg_scenarios,   tally_scenarios,   vmpool_scenarios,  bus_scenarios,
 };
 static const struct scenario *scenarios[SCENARIOS];
 static unsigned scenario_count;

@@ -57,7 +57,8 @@ struct scenario {
 extern const struct scenario mem_scenarios[], reserve_scenarios[], remote_scenarios[], heap_scenarios[],
     ring_scenarios[], arena_scenarios[], depot_scenarios[], ringlog_scenarios[], vmidle_scenarios[],
     shown_scenarios[], vm_scenarios[], txn_scenarios[], exec_scenarios[], drive_scenarios[], dispatch_scenarios[],
-    gate_scenarios[], lane_scenarios[], replies_scenarios[], map_scenarios[];
+    txnmgr_scenarios[], gate_scenarios[], lane_scenarios[], replies_scenarios[], map_scenarios[],
+    msg_scenarios[], tally_scenarios[], vmpool_scenarios[], bus_scenarios[];
 
 /* Fails the run if `condition` is false; in threads, setup and check. */
 #define model_require(condition, ...) ((condition) ? (void)0 : model_fail(__VA_ARGS__))

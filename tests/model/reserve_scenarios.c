@@ -272,6 +272,7 @@ const struct scenario reserve_scenarios[] = {
      .setup = short_setup,
      .thread = {take_1, give_given_zero, take_1_and_give},
      .check = short_check,
+     .full_only = true,
      .loud = counters},
     {.name = "reserve-hint",
      .invariant = "the first free unit moves up and down: all free ones are found",

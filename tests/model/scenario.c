@@ -1,6 +1,7 @@
 #include "scenario.h"
 
 #include "ashlar/malloc.h"
+#include "ashlar/pool.h"
 #include "base/bits.h"
 #include "heap/slab.h"
 #include "mem/meta.h"
@@ -141,4 +142,32 @@ void ash_free(void *p)
         return;
     memory[memory_index()].blocks--;
     memset(p, 0, 8);
+}
+
+struct ash_pool {
+    size_t bytes; /* of an object */
+};
+
+struct ash_pool *scenario_pool(size_t bytes)
+{
+    static struct ash_pool pool;
+    pool.bytes = bytes;
+    return &pool;
+}
+
+void *ash_pool_get(struct ash_pool *pool)
+{
+    return memset(ash_aligned_alloc(64, pool->bytes), 0, pool->bytes);
+}
+
+void ash_pool_put(struct ash_pool *pool, void *object)
+{
+    memset(object, 0, pool->bytes);
+    ash_free(object);
+}
+
+void ash_pool_put_bulk(struct ash_pool *pool, void *const *objects, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        ash_pool_put(pool, objects[i]);
 }

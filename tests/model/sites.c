@@ -22,7 +22,8 @@ static const char *const quiet[] = {"&orphan_count", "&mapped_chunks", "&total",
                                     "&heap_late[0].flushed", "&r->full",
                                     "&r->sleeps", "&r->wakes", "hint", "&p->wakes",
                                     "&l->highs", "&l->waited", "&g->most", "&g->highs",
-                                    "&f->set->demotions", "&f->set->transitions", "count", /* fn_back_off */ NULL};
+                                    "&f->set->demotions", "&f->set->transitions", "count", /* fn_back_off */
+                                    "&m->serial", "&m->parallel", "refused", NULL};
 
 static bool listed(const char *const *list, const char *place)
 {

@@ -16,6 +16,7 @@
 #include "os/os_wait.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -142,7 +143,7 @@ void os_random(void *out, size_t n)
  * had changed the futex, which the comparison sees then. Wakers take the lowest bits; who is asleep longest is not
  * known here. The clock stands still, so what is waited for must come in any time that is given.
  */
-enum { FUTEXES = 4 };
+enum { FUTEXES = 6 };
 static struct futex {
     _Atomic(uint32_t) *word;
     _Atomic(uint64_t) asleep;
@@ -176,6 +177,69 @@ void os_wake(_Atomic(uint32_t) *word, unsigned n)
 {
     _Atomic(uint64_t) *asleep = sleepers_of(word);
     MODEL_CHANGED(asleep, n, "wake", MODEL_ACQ_REL, MODEL_LOSE);
+}
+
+/* ---- keys of threads: a value for each thread, and the last one for setup and check ---- */
+
+static struct {
+    void (*end)(void *value);
+    void *value[THREADS + 1];
+} keys[2];
+static unsigned key_count;
+
+int pthread_key_create(pthread_key_t *key, void (*end)(void *))
+{
+    model_require(key_count < ASH_COUNT(keys), "too many keys");
+    save(&key_count, sizeof key_count);
+    save(&keys[key_count], sizeof keys[0]);
+    keys[key_count].end = end;
+    *key = key_count++;
+    return 0;
+}
+
+/* The number is not used again. */
+int pthread_key_delete(pthread_key_t key)
+{
+    save(&keys[key], sizeof keys[key]);
+    keys[key].end = NULL;
+    return 0;
+}
+
+int pthread_setspecific(pthread_key_t key, const void *value)
+{
+    save(&keys[key], sizeof keys[key]);
+    model_require(keys[key].end != NULL, "a key that is gone");
+    keys[key].value[machine_thread < 0 ? THREADS : machine_thread] = (void *)(uintptr_t)value;
+    return 0;
+}
+
+unsigned system_keys(void)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < key_count; i++)
+        n += keys[i].end != NULL;
+    return n;
+}
+
+void system_thread_ends(void)
+{
+    for (unsigned i = 0; i < key_count; i++)
+        if (keys[i].end != NULL && keys[i].value[machine_thread] != NULL)
+            keys[i].end(keys[i].value[machine_thread]);
+}
+
+/* Threads are those of the scenario: it says which of them is one that was made. */
+int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*main)(void *), void *arg)
+{
+    (void)attr, (void)main, (void)arg;
+    *thread = 0;
+    return 0;
+}
+
+int pthread_join(pthread_t thread, void **value)
+{
+    (void)thread, (void)value;
+    return 0;
 }
 
 uint64_t os_clock_ms(void)
