@@ -55,7 +55,7 @@ struct heap_class {
     _Atomic(uint64_t) taken;        /* blocks from slabs to the list */
     _Atomic(uint64_t) flushed;      /* blocks from the list back to slabs */
     _Atomic(uint64_t) direct;       /* blocks freed past the list */
-    _Atomic(uint64_t) remote_frees; /* blocks sent to another heap's slab */
+    _Atomic(uint64_t) remote_frees; /* blocks sent to a slab that is another heap's, or none's */
     _Atomic(uint64_t) created;      /* slabs */
     _Atomic(uint64_t) released; /* slabs; a slab may be released by another heap than its creator */
     uint64_t seen;              /* owner: activity at the last idle check */

@@ -56,7 +56,7 @@ static void put_traffic(struct fmt *f, const struct ash_stats *t)
     fmt_printf(f, "  live        %12s   blocks, %s; %s of them large, %s\n",
                fmt_count(t->live_blocks).s, fmt_bytes(t->live_bytes).s,
                fmt_count(t->large_live_blocks).s, fmt_bytes(t->large_live_bytes).s);
-    fmt_printf(f, "  threads     %12s   with a heap; %s slabs left by ended ones\n",
+    fmt_printf(f, "  threads     %12s   with a heap; %s slabs are no thread's\n",
                fmt_count(t->threads).s, fmt_count(t->orphan_slabs).s);
 }
 

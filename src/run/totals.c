@@ -62,10 +62,11 @@ static struct ash_class_stats class_stats(unsigned cls)
         .hits = sum.hits,
         .misses = sum.misses,
         .frees = minus(sum.cached + sum.hits + sum.flushed + sum.direct, sum.taken),
-        .remote_frees = sum.remote_frees,
         .slabs = minus(sum.created, sum.released),
         .cached = sum.cached + sum.spare,
     };
+    /* Blocks that a thread shares a slab for (heap/slabs.h) and never used go home as well. */
+    c.remote_frees = sum.remote_frees < c.frees ? sum.remote_frees : c.frees;
     c.live = minus(c.hits + c.misses, c.frees);
     c.capacity = c.slabs * class_blocks(cls);
     return c;
