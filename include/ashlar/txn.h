@@ -55,7 +55,9 @@
  *   A key that a body uses and has not declared is a data race. Memory from ash_txn_alloc is dead
  *   after ash_txn_end. Where nobody polls or waits nothing is done, though some of it may be run.
  *   A body that waits for another transaction would wait for ever: all calls that could do so give
- *   -EDEADLK there, also in bodies of other managers that it waits for, in the same thread.
+ *   -EDEADLK there, also in bodies of other managers that it waits for, in the same thread. Tasks
+ *   that a body spawns come to the executor as those of threads that are none of its workers do: it
+ *   may have no room for them (-EAGAIN).
  *
  *   fork: the child's copy of a manager is empty. The parent's transactions are not run there;
  *   those that were begun before the fork are dead: their submission gives -ECANCELED, they are
