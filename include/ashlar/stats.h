@@ -64,7 +64,7 @@ struct ash_stats {
     uint64_t purged_bytes;    /* returned to the system, in sum */
     uint64_t purges;          /* calls that returned it */
     uint64_t purge_ns;        /* time spent in those calls */
-    uint64_t remote_frees; /* blocks gone home to a slab that their thread does not own, <= frees */
+    uint64_t remote_frees; /* blocks sent home to a slab that their thread does not own, <= frees */
     uint64_t orphan_slabs; /* slabs that no thread owns: of ended ones, or shared by many */
     uint64_t threads;      /* threads that have a heap */
     uint64_t limit_bytes;  /* ASHLAR_LIMIT or ash_limit_set; 0 for none */

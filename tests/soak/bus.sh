@@ -1,5 +1,5 @@
 # A bus under load: every message that is taken is delivered or shown as a dead letter, and its memory stays what it is.
-ASH_SOAK_SECONDS=${ASH_SOAK_SECONDS:-3}
+ASH_SOAK_SECONDS=${ASH_SOAK_SECONDS:-6}
 . "$top_srcdir/tests/tap.sh"
 . "$top_srcdir/tests/soak/soak.sh"
 program=$top_builddir/tests/soak/bus
