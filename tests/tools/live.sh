@@ -208,7 +208,7 @@ time.sleep(100)' "$scratch/ready" ;;
     kill -USR2 $pid
     until [ -s "$scratch/own" ] && [ "$(tail -n 1 "$scratch/own")" = "}" ]; do sleep 0.1; done
     # A server's clock allocates now and then.
-    [ $program = redis-server ] || cmp -s "$scratch/own" "$scratch/theirs"
+    [ $program = redis-server ] || diff "$scratch/own" "$scratch/theirs"
     ok $? "$program: its own figures"
     kill -KILL $pid
     wait $pid 2>/dev/null
