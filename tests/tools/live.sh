@@ -205,6 +205,7 @@ time.sleep(100)' "$scratch/ready" ;;
     sleep 1
     "$ashlar" stats --json "$pid" >"$scratch/theirs"
     ok $? "$program is read"
+    rm -f "$scratch/own" # where python3 is a script, its children have written theirs
     kill -USR2 $pid
     until [ -s "$scratch/own" ] && [ "$(tail -n 1 "$scratch/own")" = "}" ]; do sleep 0.1; done
     # A server's clock allocates now and then.
@@ -212,7 +213,6 @@ time.sleep(100)' "$scratch/ready" ;;
     ok $? "$program: its own figures"
     kill -KILL $pid
     wait $pid 2>/dev/null
-    rm -f "$scratch/own"
 done
 
 # ---- processes that move, or end ----
