@@ -4,6 +4,8 @@
 #ifndef HEAP_WORLD_H
 #define HEAP_WORLD_H
 
+#include "draw.h"
+
 #include <ashlar/heap.h>
 
 #include <stdint.h>
@@ -23,14 +25,6 @@ static inline struct ash_heap_stats stats(const struct ash_heap *h)
     return s;
 }
 
-static inline uint64_t draw(uint64_t *seed)
-{
-    *seed ^= *seed << 13;
-    *seed ^= *seed >> 7;
-    *seed ^= *seed << 17;
-    return *seed;
-}
-
 enum { BLOCKS = 200 };
 
 struct world {
@@ -48,11 +42,11 @@ static inline void world_open(struct world *w, size_t each, enum ash_reset_mode 
     w->seed = each + 1;
     void *gap[BLOCKS];
     for (int i = 0; i < BLOCKS; i++) {
-        w->n[i] = each / 2 + draw(&w->seed) % each;
+        w->n[i] = each / 2 + draw_from(&w->seed) % each;
         w->p[i] = ash_heap_malloc(w->heap, w->n[i]);
-        gap[i] = ash_heap_malloc(w->heap, draw(&w->seed) % 200);
+        gap[i] = ash_heap_malloc(w->heap, draw_from(&w->seed) % 200);
         for (size_t k = 0; k < w->n[i]; k++)
-            w->p[i][k] = (unsigned char)draw(&w->seed);
+            w->p[i][k] = (unsigned char)draw_from(&w->seed);
     }
     for (int i = 0; i < BLOCKS; i += 2)
         ash_heap_free(w->heap, gap[i]);
@@ -75,11 +69,11 @@ static inline void pollute(struct world *w, unsigned calls)
     void *mine[64] = {NULL};
     char freed[BLOCKS] = {0};
     for (unsigned c = 0; c < calls; c++) {
-        unsigned i = (unsigned)(draw(&w->seed) % BLOCKS), k = (unsigned)(draw(&w->seed) % 64);
-        switch (draw(&w->seed) % 4) {
+        unsigned i = (unsigned)(draw_from(&w->seed) % BLOCKS), k = (unsigned)(draw_from(&w->seed) % 64);
+        switch (draw_from(&w->seed) % 4) {
         case 0:
             if (!freed[i])
-                w->p[i][draw(&w->seed) % w->n[i]] = (unsigned char)draw(&w->seed);
+                w->p[i][draw_from(&w->seed) % w->n[i]] = (unsigned char)draw_from(&w->seed);
             break;
         case 1:
             if (!freed[i])
@@ -87,7 +81,7 @@ static inline void pollute(struct world *w, unsigned calls)
             freed[i] = 1;
             break;
         default:
-            mine[k] = ash_heap_realloc(w->heap, mine[k], 1 + draw(&w->seed) % 3000);
+            mine[k] = ash_heap_realloc(w->heap, mine[k], 1 + draw_from(&w->seed) % 3000);
             memset(mine[k], 0xdd, ash_heap_usable(w->heap, mine[k]));
         }
     }
@@ -116,7 +110,7 @@ static inline int wrong_restores(enum ash_reset_mode mode, size_t each, int cycl
     for (int cycle = 0; cycle < cycles * 6; cycle++) {
         size_t written = pages * percents[cycle / cycles] / 100;
         for (size_t i = 0; i < written; i++) {
-            size_t page = i % 3 == 0 ? draw(&w.seed) % pages : i * 31 % pages;
+            size_t page = i % 3 == 0 ? draw_from(&w.seed) % pages : i * 31 % pages;
             w.p[0][page * 4096 + 8]++; /* the content of a block, or a gap */
         }
         wrong += ash_heap_restore(w.heap) != 0 || (cycle % 10 == 9 && !is_back(&w, &before));

@@ -1,4 +1,5 @@
 /* ashlar/heap.h: a heap's life as a guest sees it, then every function with its errors. */
+#include "draw.h"
 #include "tap.h"
 
 #include <ashlar/heap.h>
@@ -19,14 +20,6 @@ static struct ash_heap_stats stats(const struct ash_heap *h)
     memset(&s, 0xff, sizeof s);
     ash_heap_stats(h, &s);
     return s;
-}
-
-static uint64_t draw(uint64_t *seed)
-{
-    *seed ^= *seed << 13;
-    *seed ^= *seed >> 7;
-    *seed ^= *seed << 17;
-    return *seed;
 }
 
 /* ---- an example: a guest whose memory is one heap ---- */
@@ -211,8 +204,8 @@ static void test_model(uint64_t seed)
     uint64_t first = seed, live = 0;
     int bad = 0;
     for (int step = 0; step < 60000 && !bad; step++) {
-        unsigned i = (unsigned)(draw(&seed) % SLOTS), call = (unsigned)(draw(&seed) % 8);
-        size_t n = draw(&seed) % (draw(&seed) % 50 == 0 ? 100000 : draw(&seed) % 10 == 0 ? 5000 : 300);
+        unsigned i = (unsigned)(draw_from(&seed) % SLOTS), call = (unsigned)(draw_from(&seed) % 8);
+        size_t n = draw_from(&seed) % (draw_from(&seed) % 50 == 0 ? 100000 : draw_from(&seed) % 10 == 0 ? 5000 : 300);
         unsigned char *p = slot[i].p;
         for (size_t k = 0; p != NULL && k < slot[i].n; k += 1 + slot[i].n / 7)
             bad += p[k] != (unsigned char)(i + slot[i].n);
@@ -229,7 +222,7 @@ static void test_model(uint64_t seed)
                 n = slot[i].n;
             p = q == NULL ? p : q;
         } else if (call == 0)
-            p = ash_heap_aligned(h, (size_t)16 << draw(&seed) % 8, n);
+            p = ash_heap_aligned(h, (size_t)16 << draw_from(&seed) % 8, n);
         else if (call == 1) {
             p = ash_heap_calloc(h, 1, n);
             for (size_t k = 0; p != NULL && k < n; k++)
@@ -270,8 +263,8 @@ static void test_deterministic(void)
     uint64_t seed = 5;
     char *p[2][64] = {{NULL}};
     for (int step = 0; step < 20000; step++) {
-        unsigned i = (unsigned)(draw(&seed) % 64);
-        size_t n = draw(&seed) % 2000;
+        unsigned i = (unsigned)(draw_from(&seed) % 64);
+        size_t n = draw_from(&seed) % 2000;
         for (int k = 0; k < 2; k++)
             p[k][i] = ash_heap_realloc(h[k], p[k][i], n);
         same &= p[0][i] == NULL ? p[1][i] == NULL : p[0][i] - base[0] == p[1][i] - base[1];
@@ -350,12 +343,12 @@ static void *churn(void *arg)
         struct ash_heap *h = ash_heap_create("thread", MIB, 0);
         char *p[50];
         for (int i = 0; i < 50; i++) {
-            size_t n = draw(&seed) % 3000 + 1;
+            size_t n = draw_from(&seed) % 3000 + 1;
             p[i] = ash_heap_malloc(h, n);
             bad += p[i] == NULL || ash_heap_block_usable(p[i]) < n;
             memset(p[i], (int)(intptr_t)arg, n);
         }
-        ash_heap_snapshot(h, (enum ash_reset_mode)(draw(&seed) % 5));
+        ash_heap_snapshot(h, (enum ash_reset_mode)(draw_from(&seed) % 5));
         for (int i = 0; i < 50; i++)
             ash_heap_free(h, p[i]);
         ash_heap_restore(h);

@@ -143,11 +143,11 @@ static void test_compact(size_t least, size_t most, int replaced)
     struct ash_heap *h = ash_heap_create("compact", 256 * MIB, 0);
     uint64_t seed = 1, asked = 0;
     for (int i = 0; i < COUNT + replaced; i++) {
-        size_t at = i < COUNT ? (size_t)i : draw(&seed) % COUNT;
-        void *junk = ash_heap_malloc(h, draw(&seed) % 64);
+        size_t at = i < COUNT ? (size_t)i : draw_from(&seed) % COUNT;
+        void *junk = ash_heap_malloc(h, draw_from(&seed) % 64);
         asked -= i < COUNT ? 0 : size[at];
         ash_heap_free(h, i < COUNT ? NULL : block[at]);
-        size[at] = least + draw(&seed) % (most - least + 1);
+        size[at] = least + draw_from(&seed) % (most - least + 1);
         block[at] = ash_heap_malloc(h, size[at]);
         asked += size[at];
         ash_heap_free(h, junk);

@@ -6,6 +6,7 @@
 #include "ashlar/malloc.h"
 #include "api/github.h"
 #include "api/routes.h"
+#include "draw.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -18,10 +19,7 @@ static uint64_t random_state = 88172645463325252u;
 
 static unsigned random_below(unsigned n)
 {
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (unsigned)((random_state >> 32) * n >> 32);
+    return (unsigned)((draw_from(&random_state) >> 32) * n >> 32);
 }
 
 /* ---- many ---- */

@@ -3,6 +3,7 @@
  * is none.
  */
 #include "process.h"
+#include "draw.h"
 #include "tap.h"
 #include "txns.h"
 
@@ -22,10 +23,7 @@ static uint64_t random_state = 1;
 
 static uint64_t draw(uint64_t n)
 {
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state % n;
+    return draw_from(&random_state) % n;
 }
 
 static int nothing(struct ash_txn *txn, void *arg)

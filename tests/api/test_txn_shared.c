@@ -4,6 +4,7 @@
  * that undo; managers that wait for each other; hooks beside bodies; and what runs before anyone polls.
  */
 #include "ashlar/layers.h"
+#include "draw.h"
 #include "tap.h"
 
 #include <errno.h>
@@ -38,10 +39,7 @@ static uint64_t state;
 
 static uint64_t draw(void)
 {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return state;
+    return draw_from(&state);
 }
 
 static uint64_t mix(uint64_t a, uint64_t b)

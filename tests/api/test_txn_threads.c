@@ -4,6 +4,7 @@
  */
 #include "ashlar/txn.h"
 #include "clock.h"
+#include "draw.h"
 #include "process.h"
 #include "tap.h"
 
@@ -27,14 +28,6 @@ static uint64_t mix(uint64_t a, uint64_t b)
 {
     uint64_t x = (a ^ b) * 0x9e3779b97f4a7c15u;
     return x ^ x >> 29;
-}
-
-static uint64_t next(uint64_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
 }
 
 /* ---- the oracle ---- */
@@ -72,13 +65,13 @@ static int op_body(struct ash_txn *txn, void *arg)
 
 static void op_draw(struct op *o, uint64_t *state, unsigned of_keys)
 {
-    uint64_t r = next(state);
+    uint64_t r = draw_from(state);
     o->writes = (unsigned)(r % 3);
     o->reads = (unsigned)(r / 3 % 4);
     o->fails = (r >> 32 & 7) == 0;
     o->number = r;
     for (unsigned i = 0; i < KEYS_MOST; i++)
-        o->key[i] = next(state) % of_keys;
+        o->key[i] = draw_from(state) % of_keys;
 }
 
 static struct ash_txn *op_submit(struct ash_txnmgr *m, struct op *o)
@@ -99,10 +92,11 @@ static bool batch_good(struct ash_txnmgr *m, uint64_t seed)
     static struct op op[BATCH];
     struct ash_txn *txn[BATCH], *done[BATCH];
     uint64_t state = seed * 2654435761u + 88172645463325252u;
-    unsigned of_keys = 1 + (unsigned)(next(&state) % (seed % 2 != 0 ? 8 : VALUES)), n = 1 + (unsigned)(next(&state) % BATCH);
+    unsigned of_keys = 1 + (unsigned)(draw_from(&state) % (seed % 2 != 0 ? 8 : VALUES));
+    unsigned n = 1 + (unsigned)(draw_from(&state) % BATCH);
     unsigned got = 0;
     for (unsigned i = 0; i < VALUES; i++)
-        value[i] = expected[i] = next(&state);
+        value[i] = expected[i] = draw_from(&state);
     for (unsigned i = 0; i < n; i++) {
         op_draw(&op[i], &state, of_keys);
         op[i].value = value;
@@ -190,7 +184,7 @@ static void test_submitters(unsigned threads, enum ash_txn_way way, unsigned lim
     shared.op = calloc(shared.total, sizeof *shared.op);
     shared.order = calloc(shared.total, sizeof *shared.order);
     for (unsigned i = 0; i < ACCOUNTS; i++)
-        shared.value[i] = expected[i] = next(&state);
+        shared.value[i] = expected[i] = draw_from(&state);
     for (unsigned i = 0; i < shared.total; i++) {
         op_draw(&shared.op[i], &state, ACCOUNTS);
         shared.op[i].value = shared.value;

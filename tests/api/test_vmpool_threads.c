@@ -2,6 +2,7 @@
  * Pools of VMs under threads: nobody ever has a VM that another has, or one that is not as new; nobody who waits is
  * forgotten, and who waits longest is served first.
  */
+#include "draw.h"
 #include "tap.h"
 #include "vms.h"
 
@@ -23,13 +24,6 @@ struct worker {
     uint64_t seed;
 };
 
-static uint64_t next(uint64_t *seed)
-{
-    *seed ^= *seed << 13;
-    *seed ^= *seed >> 7;
-    return *seed ^= *seed << 17;
-}
-
 static void bad(struct shared *s)
 {
     __atomic_add_fetch(&s->wrong, 1, __ATOMIC_RELAXED);
@@ -47,7 +41,7 @@ static void count_in(struct shared *s)
 static void use_one(struct shared *s, uint64_t *seed)
 {
     struct ash_vm *vm;
-    uint64_t r = next(seed);
+    uint64_t r = draw_from(seed);
     int status = ash_vmpool_acquire(s->pool, &vm, r % 8 == 0 ? 0 : r % 8 == 1 ? (int64_t)(r >> 8 & 0xffff) : -1);
     if (status == -ETIMEDOUT)
         return;

@@ -3,6 +3,7 @@
  * and out of it; then batches drawn at random, whose result has to be that of running them one by one, whichever order
  * and however many threads; memory, and the lack of it.
  */
+#include "draw.h"
 #include "tap.h"
 
 #include "ashlar/malloc.h"
@@ -126,10 +127,7 @@ static uint64_t state;
 
 static uint64_t draw(void)
 {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return state;
+    return draw_from(&state);
 }
 
 static uint64_t mix(uint64_t a, uint64_t b)
