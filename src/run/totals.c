@@ -66,7 +66,7 @@ static struct ash_class_stats class_stats(unsigned cls)
         .cached = sum.cached + sum.spare,
     };
     /* Blocks that a thread shares a slab for (heap/slabs.h) and never used go home as well. */
-    c.remote_frees = sum.remote_frees < c.frees ? sum.remote_frees : c.frees;
+    c.remote_frees = size_min(sum.remote_frees, c.frees);
     c.live = minus(c.hits + c.misses, c.frees);
     c.capacity = c.slabs * class_blocks(cls);
     return c;

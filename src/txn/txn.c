@@ -93,9 +93,7 @@ void key_block_drop(struct ash_txn *t)
 static ASH_NOINLINE int keys_grow(struct ash_txn *t, unsigned keys)
 {
     struct ash_txnmgr *m = t->mgr;
-    unsigned room = 2 * t->key_room > keys ? 2 * t->key_room : keys;
-    if (room > m->config.keys)
-        room = m->config.keys;
+    unsigned room = (unsigned)size_min(size_max(2 * t->key_room, keys), m->config.keys);
     size_t bytes = key_block_bytes(m, room);
     uint64_t *block = ash_malloc(bytes);
     if (block == NULL)

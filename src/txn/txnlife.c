@@ -233,7 +233,7 @@ static void txnmgr_free(struct ash_txnmgr *m)
 static int txnmgr_make(struct ash_txnmgr *m)
 {
     const struct ash_txnmgr_config *c = &m->config;
-    m->key_own = c->keys < TXN_KEYS ? c->keys : TXN_KEYS;
+    m->key_own = (unsigned)size_min(c->keys, TXN_KEYS);
     m->scheduled = m->exec != NULL && c->way != ASH_TXN_SERIAL;
     m->record_bytes = sizeof(struct ash_txn) + key_block_bytes(m, m->key_own);
     m->rule = (struct txnmem_rule){.first = align_up(c->arena_first, TXNMEM_ALIGN),
